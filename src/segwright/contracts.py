@@ -1,0 +1,115 @@
+"""What crosses folders: samples, batches, model outputs, data sets, and the errors that users see.
+
+Letters: B batch, C colour, H W pixels, K classes, h w reduced sizes, Q queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IGNORE = 255
+"""The label of a pixel that counts nowhere: not in the loss, not in a score."""
+
+
+class SegwrightError(Exception):
+    """A problem that the user can solve. The message says where, what was found, what is allowed, what to do."""
+
+    exit_code = 1
+
+
+class UserError(SegwrightError):
+    """A wrong command, recipe, name or path."""
+
+    exit_code = 2
+
+
+class DataError(SegwrightError):
+    """A picture, mask or file whose content is wrong."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One labelled picture at its original size, decoded and checked, never transformed.
+
+    planes: `rgb` is uint8 [H, W, 3], 0..255, in RGB order.
+    labels: uint8 [H, W], class ids 0..K-1 or IGNORE (bool [K, H, W] in a multi-label space); None where there is no mask.
+    instances: int32 [H, W], or None where the data set has none.
+    """
+
+    name: str
+    planes: Mapping[str, NDArray[np.uint8]]
+    labels: NDArray[np.uint8] | None
+    instances: NDArray[np.int32] | None = None
+    weight: float = 1.0
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        return self.planes["rgb"]
+
+
+class Dataset(Protocol):
+    """Samples of one split in a fixed order. Reading sample i twice gives the same pixels."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """One unique name a sample, in order."""
+        ...
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The city or sequence that each sample comes from: pictures of one group are not independent."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """Samples of one size, stacked.
+
+    image: uint8 [B, C, H, W] in RGB order, until the Segmenter normalises it.
+    labels: int64 [B, H, W], 0..K-1 or IGNORE.
+    """
+
+    image: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+    weights: Tensor
+    index: int = field(default=0)
+    """Position of the batch in its epoch."""
+
+    def to(self, device: str) -> Batch:
+        if device == "cpu":
+            return self
+        return Batch(
+            image=self.image.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            names=self.names,
+            weights=self.weights.to(device, non_blocking=True),
+            index=self.index,
+        )
+
+
+class Outputs(NamedTuple):
+    """What every architecture returns, in training and in evaluation.
+
+    logits_BKhw: float, unnormalised, at the architecture's own stride.
+    auxiliary: further logits of the same kind from deep-supervision heads; empty in evaluation.
+    queries: None, or the outputs of a mask-classification decoder.
+    """
+
+    logits_BKhw: Tensor
+    auxiliary: tuple[Tensor, ...] = ()
+    queries: None = None

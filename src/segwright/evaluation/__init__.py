@@ -1,0 +1,1 @@
+"""Evaluation: score a model on a split, and say where it fails."""

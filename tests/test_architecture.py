@@ -14,7 +14,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "src" / "segwright"
 LAYERS = (
-    "contracts labels recipe data models losses metrics build runs inference training evaluation export report web api cli"
+    "contracts files labels recipe data models losses metrics build runs inference training evaluation export report web api cli"
 ).split()
 BANNED = {"utils", "util", "misc", "common", "helpers", "helper", "base"}
 MAX_LINES = 400

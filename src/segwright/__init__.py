@@ -1,0 +1,40 @@
+"""Segwright: semantic segmentation that people can trust.
+
+The verbs of the command line as functions with result objects: `segwright.train("camvid-cpu", ["data.root=DIR"])`.
+Importing this package loads neither torch nor any model.
+"""
+
+from segwright.api import (
+    TrainResult,
+    demo,
+    doctor,
+    evaluate,
+    make_streets,
+    models,
+    predict,
+    report,
+    resume,
+    summary,
+    train,
+)
+from segwright.contracts import IGNORE, DataError, SegwrightError, UserError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "IGNORE",
+    "DataError",
+    "SegwrightError",
+    "TrainResult",
+    "UserError",
+    "demo",
+    "doctor",
+    "evaluate",
+    "make_streets",
+    "models",
+    "predict",
+    "report",
+    "resume",
+    "summary",
+    "train",
+]

@@ -1,14 +1,27 @@
-"""The result of an evaluation: counts per picture, from which every score follows. It holds no tensors and saves as JSON."""
+"""The result of an evaluation: counts per picture, from which every score follows. No tensors; saves as JSON."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segwright.contracts import DataError, UserError
+from segwright.files import write_text
 from segwright.labels import LabelSpace
+from segwright.metrics.protocols import Protocol, find_protocol
+from segwright.metrics.scores import Scores, scores
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMAT = "segwright evaluation 1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,4 +48,135 @@ class Evaluation:
     @cached_property
     def counts_KK(self) -> NDArray[np.int64]:
         """int64 [K, K]: the counts summed over the set."""
-        return self.counts_NKK.sum(0)
+        counts_KK: NDArray[np.int64] = self.counts_NKK.sum(0)
+        return counts_KK
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Every score of the pooled counts."""
+        return scores(self.counts_KK)
+
+    @property
+    def rule(self) -> Protocol:
+        """The definition behind `protocol`."""
+        return find_protocol(self.protocol)
+
+    @property
+    def miou(self) -> float:
+        """mIoU under the protocol, 0..1; NaN when no pixel is labelled."""
+        return self.rule.mean_iou(self.scores)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of labelled pixels that are right, 0..1; NaN when no pixel is labelled."""
+        return self.scores.accuracy
+
+    @property
+    def iou(self) -> dict[str, float | None]:
+        """IoU by class name under the protocol, 0..1; None for a class that counts in no mean."""
+        values = self.rule.iou(self.scores).tolist()
+        return {n: None if np.isnan(v) else v for n, v in zip(self.space.class_names, values, strict=True)}
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the classes that the mean does not count."""
+        return tuple(self.space.class_names[k] for k in self.rule.left_out(self.scores))
+
+    @cached_property
+    def images_K(self) -> NDArray[np.int64]:
+        """int64 [K]: in how many pictures each class has true pixels."""
+        images_K: NDArray[np.int64] = (self.counts_NKK.sum(2) > 0).sum(0)
+        return images_K
+
+    def table(self) -> Table:
+        """The scores of each class as a table for terminals: `rich.print(evaluation.table())`."""
+        from segwright.evaluation.table import score_table
+
+        return score_table(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` turns back into an equal result, with headline scores for readers of the file.
+
+        Counts are sparse: for each picture a list of [truth, predicted, pixels].
+        """
+        return {
+            "format": FORMAT,
+            "run": self.run,
+            "checkpoint": self.checkpoint,
+            "split": self.split,
+            "protocol": self.protocol,
+            "definition": self.rule.sentence,
+            "miou": None if np.isnan(self.miou) else self.miou,
+            "iou": self.iou,
+            "scores": self.scores.summary(),
+            "seconds": self.seconds,
+            "labels": self.space.to_dict(),
+            "pictures": [
+                {"name": name, "group": group, "ignored": int(ignored), "counts": _sparse(counts_KK)}
+                for name, group, ignored, counts_KK in zip(
+                    self.names, self.groups, self.ignored_N, self.counts_NKK, strict=True
+                )
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], *, where: str = "evaluation") -> Evaluation:
+        """An evaluation from plain data. Raises DataError naming `where` when something is missing or wrong."""
+        if (found := content.get("format")) != FORMAT:
+            raise DataError(f"{where}: found format {found!r}, expected {FORMAT!r}. Evaluate the run again.")
+        try:
+            space = LabelSpace.from_dict(content["labels"], where=f"{where}, labels")
+            pictures = content["pictures"]
+            return cls(
+                run=str(content["run"]),
+                checkpoint=str(content["checkpoint"]),
+                split=str(content["split"]),
+                protocol=find_protocol(content["protocol"]).name,
+                space=space,
+                names=tuple(str(p["name"]) for p in pictures),
+                groups=tuple(str(p["group"]) for p in pictures),
+                counts_NKK=_dense([p["counts"] for p in pictures], space.num_classes),
+                ignored_N=np.array([p["ignored"] for p in pictures], np.int64),
+                seconds=float(content["seconds"]),
+            )
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, UserError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise DataError(f"{where} is damaged: {reason}. Evaluate the run again.") from error
+
+    def save(self, path: Path) -> Path:
+        """Write as JSON, one line a picture, atomically."""
+        content = self.to_dict()
+        pictures = ",\n  ".join(_json(picture) for picture in content.pop("pictures"))
+        head = _json(content, indent=1).removesuffix("\n}")
+        return write_text(path, f'{head},\n "pictures": [\n  {pictures}\n ]\n}}\n')
+
+    @classmethod
+    def load(cls, path: Path) -> Evaluation:
+        """Read what `save` wrote. Raises UserError when the file is missing, DataError when it is damaged."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{path} does not exist. `segwright evaluate` writes it.") from error
+        except (ValueError, OSError) as error:
+            raise DataError(f"{path} is not a readable evaluation: {error}. Evaluate the run again.") from error
+        if not isinstance(content, Mapping):
+            raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}. Evaluate the run again.")
+        return cls.from_dict(content, where=str(path))
+
+
+def _json(content: Any, indent: int | None = None) -> str:
+    return json.dumps(content, indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def _sparse(counts_KK: NDArray[np.int64]) -> list[list[int]]:
+    return [[t, p, int(counts_KK[t, p])] for t, p in np.argwhere(counts_KK).tolist()]
+
+
+def _dense(pictures: list[list[list[int]]], num_classes: int) -> NDArray[np.int64]:
+    counts_NKK = np.zeros((len(pictures), num_classes, num_classes), np.int64)
+    for counts_KK, triples in zip(counts_NKK, pictures, strict=True):
+        for truth, predicted, pixels in triples:
+            if min(truth, predicted, pixels) < 0:
+                raise ValueError(f"the count {[truth, predicted, pixels]} is negative")
+            counts_KK[truth, predicted] = pixels
+    return counts_NKK

@@ -1,0 +1,273 @@
+"""The verbs of Segwright as plain functions with result objects. The command line calls these and nothing else.
+
+Each function imports what it needs when it is called, so that `import segwright` stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segwright.contracts import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from segwright.evaluation.result import Evaluation
+    from segwright.inference.predictor import PredictedFile
+    from segwright.models import Segmenter
+    from segwright.models.summary import ModelFacts, Summary
+    from segwright.recipe import Data
+    from segwright.runs import Run
+    from segwright.runs.environment import Finding
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training.
+
+    path: the run folder. evaluation: scores of its best model on the validation split. report: the page to look at.
+    """
+
+    path: Path
+    evaluation: Evaluation
+    report: Path
+
+    @property
+    def miou(self) -> float:
+        """Validation mIoU, 0..1, under the recipe's protocol."""
+        return self.evaluation.miou
+
+
+def train(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    runs: Path = RUNS,
+    console: Console | None = None,
+) -> TrainResult:
+    """Train from a shipped recipe, a recipe file, or a folder of images and masks (a recipe is then made for it).
+
+    overrides: `key=value` texts such as "training.epochs=50". Writes runs/NAME with checkpoints, metrics and report.
+    Raises UserError or DataError before anything is written when recipe or data are wrong.
+    """
+    from segwright.recipe import load_recipe
+    from segwright.training.plan import plan_folder
+    from segwright.training.prepare import start
+
+    console = console or _console()
+    if Path(source).is_dir() and not (Path(source) / "recipe.yaml").is_file():
+        loaded = plan_folder(Path(source), overrides, console=console)
+    else:
+        recipe_file = Path(source) / "recipe.yaml"
+        loaded = load_recipe(recipe_file if recipe_file.is_file() else source, overrides)
+    trainer = start(loaded, runs=Path(runs), name=name, console=console)
+    trainer.fit()
+    return _finish(trainer.run, console)
+
+
+def resume(run: str | Path, *, runs: Path = RUNS, console: Console | None = None) -> TrainResult:
+    """Continue a run exactly where it stopped, in its own folder. A finished run only gets its report again."""
+    from segwright.runs import find_run
+    from segwright.training.prepare import resume as prepare_again
+
+    console = console or _console()
+    found = find_run(run, runs=Path(runs))
+    trainer = prepare_again(found, console=console)
+    if trainer.finished:
+        console.print(
+            f"{found.path} has finished already ({trainer.learner.counters.epoch} epochs). For a longer training start a new run: "
+            f"segwright train {found.recipe_file} training.epochs=N",
+            highlight=False,
+        )
+    trainer.fit()
+    return _finish(found, console)
+
+
+def _finish(run: Run, console: Console) -> TrainResult:
+    evaluation = evaluate(run.path, console=console)
+    return TrainResult(run.path, evaluation, report(run.path, console=console))
+
+
+def evaluate(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    split: str | None = None,
+    protocol: str | None = None,
+    device: str = "auto",
+    runs: Path = RUNS,
+    console: Console | None = None,
+) -> Evaluation:
+    """Score a run's best model, or a .safetensors file, on a labelled split, at the pictures' original size.
+
+    overrides: `data.*` keys, to score on other data than the run's own (a bare model file needs data.name and data.root).
+    The result is saved as evaluation/SPLIT.json in the run, when the run's own data was scored.
+    """
+    from segwright.build import build_dataset, pick_device
+    from segwright.evaluation.evaluate import evaluate as score
+
+    console = console or _console()
+    segmenter, checkpoint, run = _model(source, Path(runs))
+    data, default_protocol = _data_of(run, segmenter, overrides)
+    split = split or data.val
+    dataset = build_dataset(data, split, segmenter.labels)
+    with _counting(console, f"scoring {split}") as progress:
+        result = score(
+            segmenter,
+            dataset,
+            run=run.name if run else checkpoint.stem,
+            checkpoint=checkpoint.name,
+            split=split,
+            protocol=protocol or default_protocol,
+            device=pick_device(device),
+            precision="fp32",
+            memory_format="channels_last",
+            progress=progress,
+        )
+    if run and not overrides:
+        result.save(run.path / "evaluation" / f"{split}.json")
+    return result
+
+
+def predict(
+    sources: Sequence[str | Path],
+    pictures: str | Path,
+    out: str | Path,
+    *,
+    write: Sequence[str] = ("overlay", "color", "ids"),
+    opacity: float = 0.5,
+    device: str = "auto",
+    runs: Path = RUNS,
+    console: Console | None = None,
+) -> dict[str, list[PredictedFile]]:
+    """Segment a picture or a folder of pictures with one or more models.
+
+    Writes STEM_overlay, STEM_color and STEM_ids into `out` (into out/RUN for several models). Returns the files by model.
+    """
+    from segwright.build import pick_device
+    from segwright.inference.predictor import Predictor, predict_paths
+
+    console = console or _console()
+    found: dict[str, list[PredictedFile]] = {}
+    for source in sources:
+        segmenter, checkpoint, run = _model(source, Path(runs))
+        name = run.name if run else checkpoint.stem
+        predictor = Predictor(segmenter, device=pick_device(device))
+        target = Path(out) / name if len(sources) > 1 else Path(out)
+        with _counting(console, "predicting") as progress:
+            found[name] = predict_paths(
+                predictor, Path(pictures), target, write=tuple(write), opacity=opacity, progress=progress
+            )
+    return found
+
+
+def report(source: str | Path, *, runs: Path = RUNS, console: Console | None = None) -> Path:
+    """Write the run's report.html again from what the run holds (evaluating first if it was never scored)."""
+    from segwright.build import build_dataset
+    from segwright.evaluation.result import Evaluation
+    from segwright.recipe import load_recipe
+    from segwright.report.compose import compose
+    from segwright.report.html import write_report
+    from segwright.runs import find_run
+
+    console = console or _console()
+    run = find_run(source, runs=Path(runs))
+    recipe = load_recipe(run.recipe_file).recipe
+    scored = run.path / "evaluation" / f"{recipe.data.val}.json"
+    evaluation = Evaluation.load(scored) if scored.is_file() else evaluate(run.path, console=console)
+    segmenter, _, _ = _model(run.path, Path(runs))
+    dataset = build_dataset(recipe.data, evaluation.split, segmenter.labels)
+    return write_report(compose(run, recipe, evaluation, segmenter, dataset), run.report_file)
+
+
+def models(*, num_classes: int = 19) -> list[ModelFacts]:
+    """The architectures by name: parameters, stride, paper, licence."""
+    from segwright.models.summary import all_facts
+
+    return all_facts(num_classes)
+
+
+def summary(
+    source: str | Path, *, size: tuple[int, int] = (512, 1024), num_classes: int = 19, runs: Path = RUNS
+) -> Summary:
+    """Layers of an architecture (by name), a recipe, a run or a model file: output shapes, parameters, operations."""
+    from segwright.build import build_segmenter, build_space
+    from segwright.models import MODELS
+    from segwright.models.summary import summarise
+    from segwright.recipe import load_recipe, shipped
+
+    if str(source) in MODELS:
+        return summarise(MODELS[str(source)](num_classes), size)
+    if str(source) in shipped() or Path(source).suffix in (".yaml", ".yml"):
+        recipe = load_recipe(source).recipe
+        return summarise(build_segmenter(recipe, build_space(recipe.data)).architecture, size)
+    return summarise(_model(source, Path(runs))[0].architecture, size)
+
+
+def doctor(*, runs: Path = RUNS) -> list[Finding]:
+    """Is this machine fit for training? One finding a check."""
+    from segwright.runs.environment import check_environment
+
+    return check_environment(Path(runs))
+
+
+def demo(*, runs: Path = RUNS, name: str | None = None, console: Console | None = None) -> TrainResult:
+    """The whole way on generated street scenes: train, score, report, and predictions on held-out scenes."""
+    return train("streets-demo", name=name, runs=runs, console=console)
+
+
+def make_streets(
+    root: str | Path,
+    *,
+    train: int = 200,
+    val: int = 50,
+    size: tuple[int, int] = (512, 1024),
+    seed: int = 0,
+    console: Console | None = None,
+) -> Path:
+    """Write generated street scenes in the folder layout of Cityscapes; read them with `data.name=cityscapes`."""
+    from segwright.data.streets import write_streets
+
+    with _counting(console or _console(), "drawing scenes") as progress:
+        write_streets(Path(root), counts={"train": train, "val": val}, size=size, seed=seed, progress=progress)
+    return Path(root)
+
+
+def _model(source: str | Path, runs: Path) -> tuple[Segmenter, Path, Run | None]:
+    from segwright.models.weights import load_segmenter
+    from segwright.runs import model_file
+
+    path, run = model_file(source, runs=runs)
+    return load_segmenter(path), path, run
+
+
+def _data_of(run: Run | None, segmenter: Segmenter, overrides: Sequence[str]) -> tuple[Data, str]:
+    """What to read, and the protocol: of the run with `data.*` overrides, or of the overrides alone."""
+    from segwright.recipe import load_recipe
+    from segwright.recipe.loading import data_from
+
+    wrong = [o for o in overrides if not o.startswith(("data.", "root="))]
+    if wrong:
+        raise UserError(f"'{wrong[0]}': evaluate takes data.* keys only; everything else is fixed in the model.")
+    if run is not None:
+        recipe = load_recipe(run.recipe_file, overrides).recipe
+        return recipe.data, recipe.protocol
+    return data_from(overrides, labels=segmenter.labels.to_dict()), "pooled"
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _counting(console: Console, what: str) -> Any:
+    from segwright.training.prepare import counting
+
+    return counting(console, what)

@@ -1,0 +1,127 @@
+"""From a recipe to objects. A component's `args` are checked against its own signature before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from segwright.contracts import Dataset, UserError
+from segwright.data import DATASETS
+from segwright.data.augment import Augmentation
+from segwright.labels import LabelSpace, load_label_space
+from segwright.losses import LOSSES
+from segwright.models import MODELS, Segmenter
+from segwright.recipe import Data, Recipe
+
+
+def component(registry: Mapping[str, Callable[..., Any]], name: str, key: str) -> Callable[..., Any]:
+    """The registry's entry. Raises UserError with the nearest name and all names."""
+    if name in registry:
+        return registry[name]
+    close = get_close_matches(name, registry, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    raise UserError(f"{key} is '{name}', which does not exist.{hint} There are: {', '.join(registry)}.")
+
+
+def check_args(create: Callable[..., Any], args: Mapping[str, Any], key: str, *, given: tuple[str, ...]) -> None:
+    """Refuse `args` that the component's signature does not have.
+
+    key: how the user spells the mapping, such as "model.args"; given: parameters that `build` itself passes.
+    """
+    parameters = inspect.signature(create).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return  # the component checks its own further arguments
+    allowed = [name for name in parameters if name not in given]
+    for name in args:
+        if name not in allowed:
+            close = get_close_matches(name, allowed, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise UserError(f"{key} has no '{name}'.{hint} Allowed: {', '.join(allowed) or 'nothing'}.")
+
+
+def create(factory: Callable[..., Any], *positional: Any, key: str, args: Mapping[str, Any]) -> Any:
+    """Call a component; a value of the wrong type becomes a UserError that names the key."""
+    try:
+        return factory(*positional, **{k: tuple(v) if isinstance(v, list) else v for k, v in args.items()})
+    except TypeError as error:
+        raise UserError(f"{key} do not suit: {error}. Given: {dict(args)}.") from error
+
+
+def build_space(data: Data) -> LabelSpace:
+    if isinstance(data.labels, dict):
+        return LabelSpace.from_dict(data.labels, where="data.labels")
+    return load_label_space(data.labels)
+
+
+def build_dataset(data: Data, split: str, space: LabelSpace) -> Dataset:
+    """The reader of one split."""
+    factory = component(DATASETS, data.name, "data.name")
+    check_args(factory, data.args, "data.args", given=("root", "split", "labels"))
+    root = None if data.root is None else Path(data.root).expanduser()
+    dataset: Dataset = create(factory, root, split, space, key="data.args", args=data.args)
+    return dataset
+
+
+def build_segmenter(recipe: Recipe, space: LabelSpace) -> Segmenter:
+    """The model of the recipe with fresh weights."""
+    if not space.exclusive:
+        raise UserError(
+            f"label space '{space.name}' is multi-label (a pixel may have several classes); the losses here train "
+            "exclusive spaces only. Set `exclusive: true` if each pixel has one class."
+        )
+    factory = component(MODELS, recipe.model.name, "model.name")
+    check_args(factory, recipe.model.args, "model.args", given=("num_classes",))
+    architecture = create(factory, space.num_classes, key="model.args", args=recipe.model.args)
+    return Segmenter(
+        architecture,
+        labels=space,
+        model={"name": recipe.model.name, "args": dict(recipe.model.args)},
+        short_side=recipe.model.short_side,
+    )
+
+
+def build_augmentation(recipe: Recipe, stride: int) -> Augmentation:
+    """The augmentation of the recipe. Raises UserError when the crop does not suit the model's stride."""
+    height, width = recipe.augmentation.size
+    if height % stride or width % stride:
+        nearest = [max(stride, round(v / stride) * stride) for v in (height, width)]
+        raise UserError(
+            f"augmentation.size is {height}×{width}; {recipe.model.name} needs multiples of {stride}: "
+            f"the nearest is augmentation.size=[{nearest[0]},{nearest[1]}]."
+        )
+    given = ("level", "size", "short_side")
+    check_args(Augmentation, recipe.augmentation.args, "augmentation.args", given=given)
+    args = dict(recipe.augmentation.args) | {"short_side": recipe.model.short_side}
+    augmentation: Augmentation = create(
+        Augmentation, recipe.augmentation.name, (height, width), key="augmentation.args", args=args
+    )
+    return augmentation
+
+
+def build_loss(recipe: Recipe, space: LabelSpace) -> nn.Module:
+    """The loss of the recipe; class weights are numbers by now (see `training.plan`)."""
+    factory = component(LOSSES, recipe.loss.name, "loss.name")
+    check_args(factory, recipe.loss.args, "loss.args", given=("num_classes",))
+    loss: nn.Module = create(factory, space.num_classes, key="loss.args", args=recipe.loss.args)
+    return loss
+
+
+def pick_device(wanted: str) -> str:
+    """`auto` -> cuda, mps or cpu, whichever is there first; else `wanted` itself. Raises UserError when it is missing."""
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        found = "cuda" if torch.cuda.is_available() else "no GPU"
+        reason = str(error).splitlines()[0]
+        raise UserError(f"training.device is '{wanted}', which cannot be used ({reason}). Here: cpu, {found}. Or use auto.") from None
+    return wanted

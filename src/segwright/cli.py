@@ -1,0 +1,260 @@
+"""The command line: parse, call one verb of the API, print its result, set the exit code.
+
+Exit codes: 0 done, 1 a defect of Segwright, 2 the user's mistake, 3 bad data, 130/143 stopped by Ctrl-C/SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from segwright import api
+from segwright.contracts import SegwrightError, UserError
+
+app = typer.Typer(
+    name="segwright",
+    help="Semantic segmentation that people can trust.\n\nFirst time here: [bold]segwright demo[/]",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:0, mps.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def example(*lines: str) -> str:
+    """The epilog of a verb's help."""
+    return "Example:\n\n" + "\n\n".join(f"  [cyan]{line}[/]" for line in lines)
+
+
+@app.command(epilog=example("segwright demo"))
+def demo(
+    runs: Runs = api.RUNS,
+    name: Annotated[str | None, typer.Option(help="Name of the run; made up by default.")] = None,
+) -> None:
+    """Generated street scenes → trained model → scores → report, in minutes on two CPU cores, nothing to download."""
+    _show_training(api.demo(runs=runs, name=name, console=console()))
+
+
+@app.command(
+    epilog=example(
+        "segwright train camvid-cpu data.root=DIR training.epochs=50",
+        "segwright train DIR_OF_IMAGES_AND_MASKS",
+        "segwright train --resume runs/NAME",
+    )
+)
+def train(
+    source: Annotated[str | None, typer.Argument(help="A shipped recipe, a .yaml file, or a folder of images and masks.")] = None,
+    overrides: Overrides = None,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Continue this run exactly.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; made up by default.")] = None,
+    runs: Runs = api.RUNS,
+) -> None:
+    """Train a model, score its best state and write the report."""
+    if resume is not None:
+        extra = [text for text in (source, *(overrides or [])) if text]
+        if extra or name:
+            raise UserError(
+                f"--resume continues a run as it is and takes nothing else; found {' '.join(extra) or '--name'}. To change something, "
+                f"start a new run: segwright train {resume} {' '.join(extra)}"
+            )
+        return _show_training(api.resume(resume, runs=runs, console=console()))
+    if source is None:
+        raise UserError("what to train is missing: a recipe or a folder. `segwright recipes` lists the shipped ones.")
+    return _show_training(api.train(source, overrides or [], name=name, runs=runs, console=console()))
+
+
+def _show_training(result: api.TrainResult) -> None:
+    out = console()
+    out.print(result.evaluation.table())
+    out.print(f"model   {result.path / 'checkpoints' / 'best.safetensors'}", highlight=False, soft_wrap=True)
+    out.print(f"report  {result.report}", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog=example("segwright evaluate runs/latest", "segwright evaluate model.safetensors data.name=camvid data.root=DIR"))
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run, its name, or a .safetensors file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[data.KEY=VALUE]...", help="Other data to score on.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to score; the validation split by default.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Scoring definition: pooled, camvid.")] = None,
+    device: Device = "auto",
+    runs: Runs = api.RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on labelled pictures, at their original size."""
+    result = api.evaluate(
+        model, overrides or [], split=split, protocol=protocol, device=device, runs=runs, console=console(as_json)
+    )
+    if as_json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False))
+    else:
+        console().print(result.table())
+
+
+@app.command(
+    epilog=example("segwright predict runs/latest photo.jpg -o out", "segwright predict runs/A runs/B DIR -o out --write overlay")
+)
+def predict(
+    paths: Annotated[list[str], typer.Argument(metavar="MODEL... PICTURES", help="One or more models, then a picture or a folder.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write into.")] = Path("predictions"),
+    write: Annotated[list[str] | None, typer.Option(help="overlay, color, ids; may be repeated. Default: all three.")] = None,
+    opacity: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the overlay's colours.")] = 0.5,
+    device: Device = "auto",
+    runs: Runs = api.RUNS,
+) -> None:
+    """Segment a picture or a folder: overlays, colour masks and id masks."""
+    *models, pictures = paths
+    if not models:
+        raise UserError("predict needs a model and then a picture or folder, such as: segwright predict runs/latest photo.jpg")
+    found = api.predict(
+        models,
+        pictures,
+        out,
+        write=write or ("overlay", "color", "ids"),
+        opacity=opacity,
+        device=device,
+        runs=runs,
+        console=console(),
+    )
+    for name, files in found.items():
+        console().print(f"{name}: {len(files)} picture{'s' * (len(files) != 1)} → {out}", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog=example("segwright report runs/latest"))
+def report(run: Annotated[str, typer.Argument(help="A run or its name.")], runs: Runs = api.RUNS) -> None:
+    """Write a run's HTML report again."""
+    console().print(f"report  {api.report(run, runs=runs, console=console())}", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog=example("segwright models"))
+def models(
+    classes: Annotated[int, typer.Option(min=1, max=250, help="Number of classes to count parameters for.")] = 19,
+    as_json: AsJson = False,
+) -> None:
+    """List the architectures."""
+    facts = api.models(num_classes=classes)
+    if as_json:
+        print(json.dumps([asdict(f) for f in facts], ensure_ascii=False))
+        return
+    table = Table("name", "what it is", "parameters", "stride", "licence", "paper")
+    for fact in facts:
+        parameters = "–" if fact.parameters is None else f"{fact.parameters:,}"
+        stride = "–" if fact.stride is None else str(fact.stride)
+        table.add_row(fact.name, fact.description, parameters, stride, fact.licence, fact.paper)
+    console().print(table)
+
+
+@app.command(epilog=example("segwright summary fast_scnn --size 512x1024", "segwright summary runs/latest"))
+def summary(
+    source: Annotated[str, typer.Argument(help="An architecture, a recipe, a run or a .safetensors file.")],
+    size: Annotated[str, typer.Option(help="Picture size, HEIGHTxWIDTH.")] = "512x1024",
+    classes: Annotated[int, typer.Option(min=1, max=250, help="Number of classes, when SOURCE is an architecture.")] = 19,
+    runs: Runs = api.RUNS,
+) -> None:
+    """Layers with output shapes, parameters and operations."""
+    console().print(api.summary(source, size=parse_size(size), num_classes=classes, runs=runs).table())
+
+
+@app.command(epilog=example("segwright recipes", "segwright recipes camvid-cpu training.epochs=50"))
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="A recipe to show with the origin of every value.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """List the shipped recipes, or show one as it would run."""
+    from segwright.recipe import load_recipe, shipped
+    from segwright.recipe.loading import annotated, headline
+
+    if name is not None:
+        print(annotated(load_recipe(name, overrides or [])))
+        return
+    table = Table("recipe", "what it does")
+    for key, text in shipped().items():
+        table.add_row(key, headline(text))
+    console().print(table)
+
+
+@app.command(epilog=example("segwright doctor"))
+def doctor(runs: Runs = api.RUNS, as_json: AsJson = False) -> None:
+    """Check this machine: Python, torch, memory, disk, decoders, one real training step."""
+    findings = api.doctor(runs=runs)
+    if as_json:
+        print(json.dumps([asdict(f) for f in findings], ensure_ascii=False))
+    else:
+        table = Table("check", "status", "found", "what to do")
+        colors = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
+        for item in findings:
+            table.add_row(item.name, f"[{colors[item.status]}]{item.status}[/]", item.detail, item.remedy)
+        console().print(table)
+    if any(f.status == "FAIL" for f in findings):
+        raise typer.Exit(1)
+
+
+@data_app.command("streets", epilog=example("segwright data streets DIR --train 200 --val 50 --size 512x1024"))
+def data_streets(
+    root: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    train: Annotated[int, typer.Option(min=0, help="Training scenes.")] = 200,
+    val: Annotated[int, typer.Option(min=0, help="Validation scenes.")] = 50,
+    size: Annotated[str, typer.Option(help="Picture size, HEIGHTxWIDTH, up to 1024x2048.")] = "512x1024",
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")] = 0,
+) -> None:
+    """Draw street scenes with exact labels, in the folder layout of Cityscapes."""
+    written = api.make_streets(root, train=train, val=val, size=parse_size(size), seed=seed, console=console())
+    console().print(
+        f"{train} training and {val} validation scenes in {written}. Train on them:\n"
+        f"  segwright train streets-demo data.name=cityscapes data.root={written} 'data.args={{}}'",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`512x1024` -> (512, 1024): height, width."""
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+        raise UserError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 512x1024.")
+    return int(parts[0]), int(parts[1])
+
+
+def console(quiet: bool = False) -> Console:
+    return Console(quiet=quiet)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `segwright`. `--debug` anywhere shows tracebacks."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        app(arguments)
+    except SegwrightError as error:
+        _fail(str(error), error.exit_code, debug)
+    except KeyboardInterrupt:
+        _fail("stopped", 130, debug)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}\nThis is a defect of Segwright. Run again with --debug and report what it prints."
+        _fail(message, 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

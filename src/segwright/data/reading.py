@@ -1,0 +1,257 @@
+"""The one decoder: every picture and mask that Segwright reads goes through here, with Pillow.
+
+Rules for pictures (`read_image`), which always come out as uint8 [H, W, 3] in RGB order:
+
+- the content decides the format, not the file name: PNG, JPEG, BMP, TIFF, WebP, GIF, PPM;
+- 1-bit, grey and palette pictures become RGB; transparency is dropped, the colours stay as stored;
+- 16-bit grey is divided by 257 (65535 becomes 255); of 16-bit colour Pillow keeps the high byte;
+- CMYK is converted without colour management; 32-bit and float pictures are refused;
+- animations and multi-page files are refused: which frame the mask belongs to is unknown. The first picture of an MPO
+  file (a camera's JPEG with previews) is read.
+
+Rules for masks (`read_mask`), which come out as raw values, never converted:
+
+- palette masks give the palette index, 1-, 2- and 4-bit masks their stored numbers, 1-bit masks 0 and 1;
+- 8- and 16-bit masks give their numbers; 32-bit integers do too when they fit into 0..65535;
+- RGB masks give colours; an alpha channel is dropped where every pixel is opaque, else the mask is refused;
+- JPEG and WebP are refused (they change values), and so are 16-bit colours, floats and animations.
+
+For both: the EXIF orientation is applied, so sizes are those that a viewer shows; a file is decoded to its last pixel,
+so a truncated one is found; more than MAX_PIXELS pixels are refused before they are decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from segwright.contracts import DataError, UserError
+
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm")
+"""File names (lower case) that count as pictures when a folder is listed."""
+MAX_PIXELS = 89_478_485
+"""A quarter of a gigabyte of RGB: Pillow's own limit against decompression bombs."""
+
+_LOSSY = {"JPEG", "MPO", "WEBP"}
+_TO_RGB = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
+_DIVISOR = {2: 85, 4: 17}  # Pillow stretches 2- and 4-bit grey to 0..255
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a picture file says of itself before it is decoded. height, width: pixels, after orientation."""
+
+    height: int
+    width: int
+    format: str
+    mode: str
+    orientation: int
+
+
+def read_header(path: Path) -> Header:
+    """Size and kind of a picture without decoding it. Raises DataError for a missing or foreign file."""
+    with _opened(path) as image:
+        turn = _orientation(image)
+        upright = turn < 5 or image.format == "TIFF"  # Pillow turns TIFF files by itself
+        width, height = image.size if upright else image.size[::-1]
+        return Header(height=height, width=width, format=str(image.format), mode=image.mode, orientation=turn)
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """A picture as uint8 [H, W, 3] in RGB order, 0..255, contiguous, by the rules at the top of this file.
+
+    Raises DataError, naming the file, what was found and what to do, for anything else.
+    """
+    with _opened(path) as image:
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+            grey = (_decoded(image, path).astype(np.float32) / 257).round().clip(0, 255).astype(np.uint8)
+            pixels: NDArray[np.uint8] = np.repeat(grey[..., None], 3, axis=2)
+        elif image.mode in _TO_RGB:
+            _load(image, path)
+            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        else:
+            raise DataError(
+                f"{path}: found a picture of mode {image.mode} ({_MODE_WORDS.get(image.mode, 'unusual')}); allowed are 8- and "
+                "16-bit grey, RGB, RGBA, palette and CMYK. Save it again as 8-bit PNG or JPEG."
+            )
+        return np.ascontiguousarray(_turned(pixels, _orientation(image)))
+
+
+def read_mask(path: Path) -> NDArray[Any]:
+    """The raw values of a mask: uint8 or uint16 [H, W], or uint8 [H, W, 3] in RGB order when the file holds colours.
+
+    Nothing is converted: a label space decides what the values mean. Raises DataError, naming the file, what was
+    found and what to do.
+    """
+    with _opened(path) as image:
+        kind = str(image.format)
+        if kind in _LOSSY:
+            raise DataError(
+                f"{path}: the mask is a {'JPEG' if kind != 'WEBP' else 'WebP'} file. This format changes pixel values when it is "
+                "saved, so class ids or colours are lost. Export the mask again as PNG."
+            )
+        depth, color_type = _png_depth(path) if kind == "PNG" else (0, 0)
+        if depth == 16 and color_type in (2, 6):
+            raise DataError(
+                f"{path}: the mask has 16-bit colours; allowed are 8-bit colours. Save it as 8-bit RGB PNG."
+            )
+        raw = _decoded(image, path)
+        mode = image.mode
+        if mode == "1":
+            raw = raw.astype(np.uint8)
+        elif mode == "L" and color_type == 0 and depth in _DIVISOR:
+            raw = raw // np.uint8(_DIVISOR[depth])
+        elif mode in ("LA", "RGBA", "PA"):
+            raw = _without_alpha(raw, path)
+        elif mode.startswith("I"):
+            raw = _as_uint16(raw, path)
+        elif mode not in ("L", "P", "RGB"):
+            raise DataError(
+                f"{path}: the mask has mode {mode} ({_MODE_WORDS.get(mode, 'unusual')}); allowed are one whole number a pixel "
+                "(8 or 16 bit, palette, 1 bit) or RGB colours. Export it again as PNG."
+            )
+        return np.ascontiguousarray(_turned(raw, _orientation(image)))
+
+
+def check_sizes(image: Path, image_size: tuple[int, int], mask: Path, mask_size: tuple[int, int]) -> None:
+    """Raise DataError unless picture and mask have the same size. Sizes are (H, W) in pixels, after orientation."""
+    if image_size == mask_size:
+        return
+    hint = "Resize the mask with nearest neighbour to the picture's size, or look for the mask that belongs to it."
+    if image_size == mask_size[::-1]:
+        hint = "Height and width are swapped: the mask was saved turned by 90 degrees or transposed. Turn it back."
+        if read_header(image).orientation >= 5:
+            hint = (
+                "Height and width are swapped: the picture carries an EXIF rotation, the mask was drawn on the unturned "
+                "pixels. Turn the mask like the picture, or save the picture without the EXIF tag."
+            )
+    raise DataError(
+        f"{mask}: the mask is {mask_size[0]}×{mask_size[1]} pixels (height × width), but its picture {image} is "
+        f"{image_size[0]}×{image_size[1]}; they must be equal. {hint}"
+    )
+
+
+_MODE_WORDS = {
+    "F": "32-bit float",
+    "I": "32-bit integer",
+    "LAB": "CIE Lab",
+    "HSV": "hue, saturation, value",
+    "CMYK": "print colours",
+}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The opened, not yet decoded file; every error of Pillow becomes a DataError."""
+    try:
+        with path.open("rb") as stream:
+            image = Image.open(stream, formats=FORMATS)
+            _check_frame(image, path)
+            yield image
+    except (DataError, UserError):
+        raise
+    except FileNotFoundError as error:
+        broken = " (a broken link)" if path.is_symlink() else ""
+        raise DataError(f"{path}: the file does not exist{broken}. Restore it, or remove its partner.") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: found a folder where a picture file was expected.") from error
+    except PermissionError as error:
+        raise DataError(f"{path}: the file may not be read. Change its permissions (chmod u+r).") from error
+    except UnidentifiedImageError as error:
+        empty = path.stat().st_size == 0
+        found = "the file is empty (0 bytes)" if empty else "the content is no picture that Segwright knows"
+        raise DataError(
+            f"{path}: {found}; allowed are PNG, JPEG, BMP, TIFF, WebP, GIF and PPM. Export it again."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path}: the picture has more than {MAX_PIXELS:,} pixels, the limit. Cut it into tiles."
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders of damaged files raise nearly anything: OSError, SyntaxError, struct.error, …
+        raise DataError(
+            f"{path}: the file is damaged or truncated ({type(error).__name__}: {error}). Copy or export it again, or remove "
+            "it together with its partner."
+        ) from error
+
+
+def _check_frame(image: Image.Image, path: Path) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{path}: the picture has {height}×{width} pixels; the limit is {MAX_PIXELS:,} in all. Cut it into tiles."
+        )
+    if width == 0 or height == 0:
+        raise DataError(f"{path}: the picture is {height}×{width} pixels; it needs at least one. Export it again.")
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        frames = getattr(image, "n_frames", "several")
+        raise DataError(
+            f"{path}: the file holds {frames} frames or pages; allowed is one picture a file. Save them one by one."
+        )
+
+
+def _load(image: Image.Image, path: Path) -> None:
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise UserError(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this process, so damaged pictures would pass unseen. "
+            f"Set it to False before reading {path}."
+        )
+    image.load()
+
+
+def _decoded(image: Image.Image, path: Path) -> NDArray[Any]:
+    _load(image, path)
+    return np.asarray(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1, upright, where there is none or nonsense."""
+    value = image.getexif().get(_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels [H, W, ...] as a viewer shows them. 1 upright, 2 mirrored, 3 half turn, 4 upside-down mirror, 5 to 8 lie on a side."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return pixels[::rows, ::columns]
+
+
+def _png_depth(path: Path) -> tuple[int, int]:
+    """(bits a channel, colour type) from the header of a PNG file; colour type 0 is grey, 2 RGB, 3 palette, 4 and 6 with alpha."""
+    with path.open("rb") as stream:
+        depth, color_type = struct.unpack(">24x2B", stream.read(26))
+    return depth, color_type
+
+
+def _without_alpha(raw: NDArray[Any], path: Path) -> NDArray[Any]:
+    clear = int((raw[..., -1] != 255).sum())
+    if clear:
+        raise DataError(
+            f"{path}: the mask has {clear} pixels that are not opaque, and a mask's transparency has no meaning. "
+            "Export it without an alpha channel."
+        )
+    return raw[..., 0] if raw.shape[2] == 2 else raw[..., :3]
+
+
+def _as_uint16(raw: NDArray[Any], path: Path) -> NDArray[np.uint16]:
+    low, high = int(raw.min()), int(raw.max())
+    if low < 0 or high > 65535:
+        raise DataError(
+            f"{path}: found mask values from {low} to {high}; allowed are 0..65535. "
+            "Save unlabelled pixels as 255 rather than as a negative number, and class ids as small numbers."
+        )
+    return raw.astype(np.uint16)

@@ -1,0 +1,58 @@
+"""Evaluate: score a model on one split of a data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segwright.contracts import DataError, Dataset
+from segwright.evaluation.result import Evaluation
+from segwright.inference.measure import measure
+from segwright.inference.running import Progress
+from segwright.metrics.protocols import find_protocol
+
+if TYPE_CHECKING:
+    from segwright.models.segmenter import Segmenter
+
+
+def evaluate(
+    segmenter: Segmenter,
+    dataset: Dataset,
+    *,
+    run: str,
+    checkpoint: str,
+    split: str,
+    protocol: str = "pooled",
+    device: str = "cpu",
+    precision: str = "fp32",
+    memory_format: str = "contiguous",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score a segmenter on every picture of a split, at original size.
+
+    run, checkpoint, split: where model and data come from; kept in the result. protocol: a name in PROTOCOLS.
+    The rest as in `measure`. Raises UserError for an unknown protocol, before anything runs; DataError for an empty
+    split, and for one without a single labelled pixel.
+    """
+    rule = find_protocol(protocol)
+    if len(dataset) == 0:
+        raise DataError(f"split '{split}' has no pictures: there is nothing to score. Choose another split.")
+    measured = measure(
+        segmenter, dataset, device=device, precision=precision, memory_format=memory_format, progress=progress
+    )
+    if not measured.counts_NKK.any():
+        raise DataError(
+            f"split '{split}' has no labelled pixel: all {len(dataset)} masks are void. "
+            "A test split without public labels looks like this; choose another split, or check the label space."
+        )
+    return Evaluation(
+        run=run,
+        checkpoint=checkpoint,
+        split=split,
+        protocol=rule.name,
+        space=segmenter.labels,
+        names=tuple(dataset.names),
+        groups=tuple(dataset.groups),
+        counts_NKK=measured.counts_NKK,
+        ignored_N=measured.ignored_N,
+        seconds=measured.seconds,
+    )

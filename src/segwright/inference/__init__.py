@@ -1,0 +1,1 @@
+"""Inference: run a model on labelled samples (counts) or on a user's pictures (masks and overlays)."""

@@ -1,0 +1,115 @@
+"""The one loop for validation and evaluation: a model and labelled samples become counts.
+
+Letters: N pictures, K classes, H W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segwright.contracts import DataError, Dataset, Sample, SegwrightError, UserError
+from segwright.inference.running import Progress, as_image, check_mode, computing, no_training, read_ahead
+from segwright.metrics.confusion import confusion
+
+if TYPE_CHECKING:
+    from segwright.models.segmenter import Segmenter
+
+PictureLoss = Callable[[Tensor, Tensor], Tensor]
+"""(float32 logits [1, K, H, W], int64 labels [1, H, W]) -> scalar."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a model did on a data set.
+
+    counts_NKK: int64 [N, K, K], pixels by [truth, predicted] of each picture; void pixels count nowhere.
+    ignored_N: int64 [N], void pixels of each picture.
+    seconds: wall time of decoding, prediction and counting together.
+    loss: mean over pictures that have labelled pixels; None when no loss was asked for or no picture has any.
+    """
+
+    counts_NKK: NDArray[np.int64]
+    ignored_N: NDArray[np.int64]
+    seconds: float
+    loss: float | None = None
+
+
+def measure(
+    segmenter: Segmenter,
+    dataset: Dataset,
+    *,
+    device: str,
+    precision: str = "fp32",
+    memory_format: str = "contiguous",
+    loss: PictureLoss | None = None,
+    progress: Progress | None = None,
+) -> Measured:
+    """Predict every sample at its original size, one at a time, and count.
+
+    device: where to run; the segmenter is moved there and stays. precision: fp32, bf16 or fp16.
+    memory_format: contiguous or channels_last. loss: also compute it on each picture's full-size logits.
+    The next sample is read while the model runs. At most one picture's logits exist at a time; without `loss` none do.
+    Every submodule is back in its mode (training or evaluation) afterwards. An empty data set gives zero pictures.
+    Raises DataError naming the sample when its labels are missing, do not fit the picture or hold unknown ids.
+    """
+    check_mode(precision, memory_format)
+    if not segmenter.labels.exclusive:
+        raise UserError(f"label space '{segmenter.labels.name}' is multi-label; only exclusive spaces can be scored.")
+    started = time.perf_counter()
+    num_classes = segmenter.num_classes
+    counts_NKK = np.zeros((len(dataset), num_classes, num_classes), np.int64)
+    ignored_N = np.zeros(len(dataset), np.int64)
+    losses: list[float] = []
+    segmenter = segmenter.to(device)
+    samples = read_ahead(lambda index: _read(dataset, index), len(dataset))
+    with no_training(segmenter), computing(device, precision), closing(samples):
+        for index, (sample, labels_HW) in enumerate(samples):
+            image = as_image(sample.rgb, device, memory_format)
+            labels = torch.from_numpy(np.ascontiguousarray(labels_HW))[None].to(device)
+            if loss is None:
+                ids = segmenter.ids(image)
+            else:
+                logits = segmenter(image)
+                ids = logits.max(1).indices.to(torch.uint8)  # several times faster than argmax(1)
+                value = float(loss(logits, labels.long()))
+                del logits
+            counts_KK = confusion(labels, ids, num_classes, source=sample.name).cpu().numpy()
+            counts_NKK[index] = counts_KK
+            ignored_N[index] = labels_HW.size - counts_KK.sum()
+            if loss is not None and counts_KK.any():
+                losses.append(value)
+            if progress is not None:
+                progress(index + 1, len(dataset))
+    mean_loss = math.fsum(losses) / len(losses) if losses else None
+    return Measured(counts_NKK=counts_NKK, ignored_N=ignored_N, seconds=time.perf_counter() - started, loss=mean_loss)
+
+
+def _read(dataset: Dataset, index: int) -> tuple[Sample, NDArray[np.uint8]]:
+    """A sample and its labels, checked against its picture."""
+    try:
+        sample = dataset[index]
+    except SegwrightError:
+        raise
+    except Exception as error:
+        error.add_note(f"while reading sample {index} ({dataset.names[index]})")
+        raise
+    if sample.labels is None:
+        raise DataError(
+            f"{sample.name} has no mask: only labelled pictures can be scored. Add the mask or drop the picture."
+        )
+    if sample.labels.shape != sample.rgb.shape[:2]:
+        (height, width), found = sample.rgb.shape[:2], list(sample.labels.shape)
+        raise DataError(
+            f"{sample.name}: the mask is {found}, the picture {[height, width]} (H, W). They must be equal."
+        )
+    return sample, sample.labels

@@ -1,0 +1,31 @@
+"""From a model's outputs to one number: the only place where logits are brought to label size for a loss.
+
+Letters: B batch, K classes, H W pixels, h w reduced sizes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segwright.contracts import Batch, Outputs
+
+AUXILIARY_WEIGHT = 0.4
+"""Weight of each auxiliary head, as in PSPNet (Zhao et al. 2017)."""
+
+
+def at_label_size(logits_BKhw: Tensor, labels_BHW: Tensor) -> Tensor:
+    """Bilinear up-sampling of logits to the height and width of the labels, in float32."""
+    logits_BKhw = logits_BKhw.float()
+    if logits_BKhw.shape[2:] == labels_BHW.shape[1:]:
+        return logits_BKhw
+    return F.interpolate(logits_BKhw, labels_BHW.shape[1:], mode="bilinear", align_corners=False)
+
+
+def total_loss(loss: nn.Module, outputs: Outputs, batch: Batch) -> Tensor:
+    """Loss of the main logits plus AUXILIARY_WEIGHT times that of each auxiliary head. Float scalar."""
+    weights = None if bool((batch.weights == 1).all()) else batch.weights
+    total: Tensor = loss(at_label_size(outputs.logits_BKhw, batch.labels), batch.labels, weights)
+    for logits_BKhw in outputs.auxiliary:
+        total = total + AUXILIARY_WEIGHT * loss(at_label_size(logits_BKhw, batch.labels), batch.labels, weights)
+    return total

@@ -1,0 +1,1 @@
+"""Metrics: one confusion count, and every score as a pure function of it."""

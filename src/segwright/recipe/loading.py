@@ -1,0 +1,234 @@
+"""Reading recipes: shipped by name or a .yaml file, `key=value` overrides on top, the origin of every value kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from segwright.contracts import UserError
+from segwright.recipe.schema import ALIASES, Data, Recipe, keys
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A checked recipe, and where each value came from.
+
+    origins: dotted key -> "FILE:LINE", "command line" or "default".
+    """
+
+    recipe: Recipe
+    origins: Mapping[str, str]
+
+
+def shipped() -> dict[str, str]:
+    """Shipped recipes: name -> YAML text."""
+    folder = resources.files("segwright.recipes")
+    found = {p.name.removesuffix(".yaml"): p.read_text(encoding="utf-8") for p in folder.iterdir() if p.name.endswith(".yaml")}
+    return dict(sorted(found.items()))
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """The recipe `source` (a shipped name or a .yaml file) with `key=value` overrides.
+
+    Raises UserError with file and line for unknown, misspelt, repeated or wrongly typed keys, and for impossible values.
+    """
+    text, where = _read(source)
+    content, lines = parse(text, where)
+    origins = {key: f"{where}:{line}" for key, line in lines.items()}
+    for override in overrides:
+        key = apply_override(content, override)
+        origins = {k: v for k, v in origins.items() if not k.startswith(f"{key}.")} | {key: "command line"}
+    return LoadedRecipe(check(content, origins, where), origins)
+
+
+def _read(source: str | Path) -> tuple[str, str]:
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except FileNotFoundError:
+            raise UserError(f"recipe {path} does not exist. `segwright recipes` lists the shipped ones.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"recipe {path} cannot be read: {error}") from None
+    recipes = shipped()
+    if str(source) in recipes:
+        return recipes[str(source)], f"{source}.yaml"
+    close = get_close_matches(str(source), recipes, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    raise UserError(
+        f"'{source}' is neither a folder, a .yaml file nor a shipped recipe.{hint} Shipped: {', '.join(recipes)}."
+    )
+
+
+def parse(text: str, where: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """YAML text -> plain data and the line of every dotted key. Tags, repeated keys and unquoted `1e-4` are refused."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{where}{line}: not readable as YAML: {getattr(error, 'problem', error)}.") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise UserError(f"{where}: a recipe is a mapping of keys to values; found {'nothing' if root is None else root.id}.")
+    lines: dict[str, int] = {}
+    for key, node in _walk(root, "", where):
+        lines[key] = node.start_mark.line + 1
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{where}{line}: recipes are plain data: {getattr(error, 'problem', error)}.") from None
+    return content, lines
+
+
+def _walk(node: yaml.Node, prefix: str, where: str) -> Iterator[tuple[str, yaml.Node]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key_node, value in node.value:
+            name = str(key_node.value)
+            key = f"{prefix}{name}"
+            if name in seen:
+                raise UserError(f"{where}:{key_node.start_mark.line + 1}: the key '{key}' stands twice; keep one.")
+            seen.add(name)
+            yield key, key_node
+            yield from _walk(value, f"{key}.", where)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _walk(item, prefix, where)
+    elif isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str" and node.style is None:
+        number = _as_float(node.value)
+        if number is not None:
+            raise UserError(
+                f"{where}:{node.start_mark.line + 1}: YAML reads {node.value} as text, not as a number: "
+                f"write {yaml.safe_dump(number).splitlines()[0]}."
+            )
+
+
+_EXPONENT = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?[eE][+-]?\d+")
+"""Numbers like 1e-4, which YAML takes for text; names like 0016E5 are left alone."""
+
+
+def _as_float(text: str) -> float | None:
+    return float(text) if _EXPONENT.fullmatch(text) and text[0] not in "eE" else None
+
+
+def apply_override(content: dict[str, Any], override: str) -> str:
+    """Set one `key=value` in place and return the canonical dotted key; the value is read as YAML."""
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise UserError(f"'{override}' is not of the form key=value, such as training.epochs=50.")
+    key = ALIASES.get(key, key)
+    known = keys()
+    if key not in known and not any(key.startswith(f"{k}.") for k in known if k.endswith(".args")):
+        raise UserError(f"unknown key '{key}' in '{override}'.{_nearest(key, [*known, *ALIASES])}")
+    value: Any = _as_float(text)
+    if value is None:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+    place = content
+    *parents, last = key.split(".")
+    for parent in parents:
+        nested = place.setdefault(parent, {})
+        if not isinstance(nested, dict):
+            raise UserError(f"'{override}': {parent} is {nested!r} here, so it has no key '{last}'.")
+        place = nested
+    if key == "augmentation.size" and isinstance(value, int):
+        value = [value, value]
+    place[last] = value
+    return key
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    sections = {k.split(".")[0] for k in known}
+    if "." not in key and (section := get_close_matches(key, sections, n=1, cutoff=0.75)):
+        return f" Did you mean '{section[0]}'?"
+    last = key.rsplit(".", 1)[-1]
+    same_end = [k for k in known if k.rsplit(".", 1)[-1] == last]
+    close = same_end or get_close_matches(key, known, n=1, cutoff=0.5)
+    if not close:
+        by_end = {k.rsplit(".", 1)[-1]: k for k in known}
+        close = [by_end[k] for k in get_close_matches(last, by_end, n=1)]
+    return f" Did you mean '{close[0]}'?" if close else f" Keys: {', '.join(known)}."
+
+
+def check(content: Mapping[str, Any], origins: Mapping[str, str] | None = None, where: str = "recipe") -> Recipe:
+    """Plain data -> Recipe. Raises UserError listing every wrong key and value with its origin."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(item, origins or {}, where) for item in error.errors()]
+        raise UserError("\n".join(problems)) from None
+
+
+def _explain(item: Any, origins: Mapping[str, str], where: str) -> str:
+    path = [str(p) for p in item["loc"]]
+    candidates = [".".join(path[:n]) for n in range(len(path), 0, -1)]
+    origin = next((origins[k] for k in candidates if k in origins), where)
+    key = ".".join(path) or "recipe"
+    if item["type"] == "extra_forbidden":
+        return f"{origin}: unknown key '{key}'.{_nearest(key, keys())}"
+    if item["type"] == "missing":
+        return f"{origin}: the key '{key}' is missing."
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return f"{origin}: {message}."
+    return f"{origin}: {key} is {item['input']!r}; {message[0].lower()}{message[1:]}."
+
+
+def data_from(overrides: Sequence[str], *, labels: Mapping[str, Any]) -> Data:
+    """The `data` section alone, from `data.*` overrides: for scoring a model that has no recipe."""
+    content: dict[str, Any] = {"data": {"root": None, "labels": dict(labels), "train": "train", "val": "val"}}
+    for override in overrides:
+        apply_override(content, override)
+    try:
+        return Data.model_validate(content["data"])
+    except ValidationError as error:
+        problems = [_explain(item | {"loc": ("data", *item["loc"])}, {}, "command line") for item in error.errors()]
+        raise UserError("\n".join(problems)) from None
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as YAML text that `load_recipe` reads back to an equal recipe."""
+    return yaml.dump(recipe.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def headline(text: str) -> str:
+    """The first comment line of a recipe file."""
+    return text.splitlines()[0].lstrip("# ").strip() if text.startswith("#") else ""
+
+
+def annotated(loaded: LoadedRecipe) -> str:
+    """The recipe as YAML, each value followed by a comment with its origin."""
+    lines, path = [], list[str]()
+    for line in dump(loaded.recipe).splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name, colon, value = line.strip().partition(":")
+        path = [*path[:depth], name]
+        key = ".".join(path)
+        shown = colon and (value.strip() or key in loaded.origins and not value)
+        origin = loaded.origins.get(key, "default") if value.strip() else ""
+        lines.append(f"{line:<60}  # {origin}" if shown and origin else line)
+    return "\n".join(lines)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Short lists of numbers on one line, mappings in the order of the schema."""
+
+
+def _write_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
+    flat = all(isinstance(i, int | float | str | bool) or i is None for i in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flat)
+
+
+_Dumper.add_representer(list, _write_list)

@@ -1,0 +1,1 @@
+"""Shipped recipes: flat and complete YAML files."""

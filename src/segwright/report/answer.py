@@ -1,0 +1,87 @@
+"""The top of the page: the score, why it is not higher, what to beware of, and the worst mistakes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from segwright.evaluation.hardest import Mistake
+from segwright.evaluation.result import Evaluation
+from segwright.report.content import MistakePicture
+from segwright.report.pictures import Embedded, close_up, embed
+from segwright.report.tables import ClassRow
+from segwright.report.wording import count, listing, percent
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number beside the main one, with what it means in half a sentence."""
+
+    name: str
+    value: float
+    meaning: str
+
+
+def measures(evaluation: Evaluation) -> list[Measure]:
+    scores = evaluation.scores
+    return [
+        Measure("Pixel accuracy", scores.accuracy, "of all labelled pixels are right"),
+        Measure("Mean accuracy", evaluation.rule.mean_accuracy(scores), "of a class's pixels found, on average"),
+        Measure("Weighted IoU", scores.weighted_iou, "classes weighted by their pixels"),
+        Measure("Micro IoU", scores.micro_iou, "all classes counted together"),
+        Measure("Macro F1", scores.macro_f1, "mean Dice of the classes"),
+    ]
+
+
+def why_low(rows: Sequence[ClassRow], miou: float) -> str:
+    """Which classes hold the mean down, how rare they are, and what they are taken for; "" for few classes."""
+    counted = sorted((row for row in rows if math.isfinite(row.iou)), key=lambda row: row.iou)
+    lowest = [row for row in counted[: min(3, len(counted) // 3)] if row.iou < miou]
+    if not lowest:
+        return ""
+    named = [
+        f"{row.name} ({percent(row.iou)}" + (f", most often called {row.taken_for})" if row.taken_for else ")") for row in lowest
+    ]
+    share = math.fsum(row.share for row in lowest if math.isfinite(row.share))
+    rest = [row.iou for row in counted if row not in lowest]
+    return (
+        f"What holds it down: {listing(named)}. {'They cover' if len(lowest) > 1 else 'It covers'} {percent(share)} of the labelled "
+        f"pixels; the mean of the other {len(rest)} classes is {percent(math.fsum(rest) / len(rest))}."
+    )
+
+
+def caveats(evaluation: Evaluation) -> list[str]:
+    """What a reader must know before trusting the number."""
+    told = []
+    groups, pictures = set(evaluation.groups), len(evaluation.names)
+    if pictures > 1 and len(groups) == 1:
+        name = f" ({evaluation.groups[0]})" if evaluation.groups[0] else ""
+        told.append(
+            f"All {count(pictures)} pictures come from one sequence{name}: expect other scenes to differ, and read small "
+            "differences as noise."
+        )
+    elif pictures == 1:
+        told.append("This is the score of a single picture: it says little about others.")
+    if evaluation.left_out:
+        names = listing(list(evaluation.left_out))
+        verb = "is" if len(evaluation.left_out) == 1 else "are"
+        told.append(f"{names} {verb} in neither truth nor prediction: shown as “–” and left out of the mean.")
+    return told
+
+
+@dataclass(frozen=True)
+class MistakeCard:
+    mistake: Mistake
+    picture: Embedded | None
+    picture_name: str
+    others: str
+
+
+def mistake_card(item: Mistake | MistakePicture) -> MistakeCard:
+    mistake = item.mistake if isinstance(item, MistakePicture) else item
+    picture, name = None, ""
+    if isinstance(item, MistakePicture) and (box := item.box):
+        picture, name = embed(close_up(item.image, item.region, box)), item.name
+    others = [f"{part.name} ({count(part.pixels)} px)" for part in mistake.pictures]
+    return MistakeCard(mistake, picture, name, ", ".join(others))

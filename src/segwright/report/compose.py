@@ -1,0 +1,99 @@
+"""Put a report's content together from a run: its files, its evaluation, and a few pictures predicted again."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segwright.contracts import Dataset, Sample
+from segwright.evaluation.hardest import Mistake, PictureScore, largest_region, showcase, worst_mistakes
+from segwright.evaluation.result import Evaluation
+from segwright.inference.predictor import Predictor
+from segwright.models import Segmenter
+from segwright.recipe import Recipe, dump
+from segwright.report.content import MistakePicture, ReportPicture, Role, RunReport
+from segwright.runs import Run
+
+
+def compose(run: Run, recipe: Recipe, evaluation: Evaluation, segmenter: Segmenter, dataset: Dataset) -> RunReport:
+    """The report of `run` with the pictures of `dataset` (those that `evaluation` scored, in the same order)."""
+    looked_at = _Looking(Predictor(segmenter, device="cpu" if not torch.cuda.is_available() else "cuda"), dataset)
+    history = run.metrics()
+    return RunReport(
+        title=f"{run.name} on {recipe.data.name}",
+        run=run.name,
+        evaluation=evaluation,
+        history=history,
+        recipe_text=dump(recipe),
+        environment=run.read_json("environment.json"),
+        data=run.read_json("data.json").get("splits", {}),
+        pictures=_pictures(evaluation, looked_at),
+        mistakes=[_mistake(m, looked_at) for m in worst_mistakes(evaluation)],
+        notes=_notes(recipe, history, evaluation),
+    )
+
+
+class _Looking:
+    """Samples and predictions by index, each made once."""
+
+    def __init__(self, predictor: Predictor, dataset: Dataset) -> None:
+        self.predictor, self.dataset = predictor, dataset
+        self._seen: dict[int, tuple[Sample, NDArray[np.uint8], NDArray[np.uint8]]] = {}
+
+    def __call__(self, index: int) -> tuple[Sample, NDArray[np.uint8], NDArray[np.uint8]]:
+        """The sample, its truth and its prediction."""
+        if index not in self._seen:
+            sample = self.dataset[index]
+            truth = sample.labels if sample.labels is not None else np.full(sample.rgb.shape[:2], 255, np.uint8)
+            self._seen[index] = (sample, truth, self.predictor.predict(sample.rgb))
+        return self._seen[index]
+
+
+def _pictures(evaluation: Evaluation, looked_at: _Looking) -> list[ReportPicture]:
+    shown = showcase(evaluation)
+    roles: list[tuple[Role, tuple[PictureScore, ...]]] = [
+        ("best", shown.best),
+        ("median", shown.median),
+        ("worst", shown.worst),
+    ]
+    return [_picture(score, role, looked_at) for role, scores in roles for score in scores]
+
+
+def _picture(score: PictureScore, role: Role, looked_at: _Looking) -> ReportPicture:
+    sample, truth, prediction = looked_at(score.index)
+    return ReportPicture(
+        name=score.name, role=role, image=sample.rgb, truth=truth, prediction=prediction, miou=score.miou
+    )
+
+
+def _mistake(mistake: Mistake, looked_at: _Looking) -> MistakePicture | Mistake:
+    """The mistake with the picture that holds most of it; without one when predicting again does not show it."""
+    for part in mistake.pictures:
+        sample, truth, prediction = looked_at(part.index)
+        box = largest_region(truth, prediction, mistake.truth, mistake.predicted)
+        if box is not None:
+            return MistakePicture(
+                mistake=mistake, name=part.name, image=sample.rgb, truth=truth, prediction=prediction, box=box
+            )
+    return mistake
+
+
+def _notes(recipe: Recipe, history: list[dict[str, object]], evaluation: Evaluation) -> list[str]:
+    notes = []
+    epochs = [row["epoch"] for row in history if row.get("kind") == "train"]
+    if epochs and len(epochs) < recipe.training.epochs:
+        notes.append(f"Training stopped after {len(epochs)} of {recipe.training.epochs} epochs.")
+    best = [row["epoch"] for row in history if row.get("kind") == "val" and row.get("best")]
+    if best:
+        notes.append(
+            f"The model is that of epoch {best[-1]}, chosen because it scored best on these validation pictures: "
+            "its score here is slightly optimistic."
+        )
+    if recipe.data.name == "streets":
+        notes.append("These are generated scenes; the score says nothing about photographs.")
+    if math.isnan(evaluation.miou):
+        notes.append("No pixel of this split is labelled, so nothing could be scored.")
+    return notes

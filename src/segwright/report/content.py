@@ -1,0 +1,98 @@
+"""What a report is made of: plain data, put together by whoever has the run, the model and the pictures at hand.
+
+Letters: N pictures, K classes, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segwright.contracts import UserError
+from segwright.evaluation.hardest import Box, Mistake, largest_region
+from segwright.evaluation.result import Evaluation
+
+Role = Literal["best", "median", "worst"]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportPicture:
+    """One picture to show with its truth and prediction.
+
+    image: uint8 [H, W, 3], RGB. truth, prediction: uint8 [H, W], class ids; 255 in truth is ignored.
+    miou: of this picture alone, 0..1; None or NaN when undefined, shown as "–".
+    """
+
+    name: str
+    role: Role
+    image: Pixels
+    truth: Pixels
+    prediction: Pixels
+    miou: float | None
+
+    def __post_init__(self) -> None:
+        _check_shapes(self.name, self.image, self.truth, self.prediction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MistakePicture:
+    """A mistake with a picture that shows it: image uint8 [H, W, 3], RGB; truth and prediction uint8 [H, W]."""
+
+    mistake: Mistake
+    name: str
+    image: Pixels
+    truth: Pixels
+    prediction: Pixels
+
+    def __post_init__(self) -> None:
+        _check_shapes(self.name, self.image, self.truth, self.prediction)
+
+    @property
+    def region(self) -> NDArray[np.bool_]:
+        """bool [H, W]: the pixels of this mistake."""
+        return (self.truth == self.mistake.truth) & (self.prediction == self.mistake.predicted)
+
+    @property
+    def box(self) -> Box | None:
+        """Around the largest connected part of the region; None where the mistake does not occur in this picture."""
+        return largest_region(self.truth, self.prediction, self.mistake.truth, self.mistake.predicted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """One run, ready to be written as a page.
+
+    history: rows of metrics.jsonl in order, `kind` "train" (epoch, loss, lr, images_per_s, data_wait: the share 0..1 of the
+    epoch's time spent waiting for data, seconds, peak_memory_mb) or "val" (epoch, miou, accuracy, loss, iou: class name ->
+    0..1 or None, best). Rows and values may be missing; empty when nothing was trained.
+    environment: JSON data as runs.environment() gives it. data: the fingerprint of the evaluated pictures, or one
+    fingerprint a split; {} when there is none.
+    mistakes: worst first. notes: what the reader must know, one sentence each.
+    """
+
+    title: str
+    run: str
+    evaluation: Evaluation
+    history: Sequence[Mapping[str, Any]] = ()
+    recipe_text: str = ""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Sequence[ReportPicture] = ()
+    mistakes: Sequence[MistakePicture | Mistake] = ()
+    notes: Sequence[str] = ()
+
+
+def _check_shapes(name: str, image: Pixels, truth: Pixels, prediction: Pixels) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise UserError(f"report picture {name}: the image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3] in RGB.")
+    for kind, ids in (("truth", truth), ("prediction", prediction)):
+        if ids.shape != image.shape[:2] or ids.dtype != np.uint8:
+            raise UserError(
+                f"report picture {name}: the {kind} is {ids.dtype} {list(ids.shape)}; "
+                f"expected uint8 {list(image.shape[:2])}, the image's own size."
+            )

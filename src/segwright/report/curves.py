@@ -1,0 +1,114 @@
+"""Training curves from the rows of metrics.jsonl."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from segwright.report.figures import Series, line_chart
+from segwright.report.wording import THIN, number, percent
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One chart with its heading. `main`: shown large, the others are small multiples."""
+
+    title: str
+    note: str
+    svg: Markup
+    main: bool
+
+
+def points(rows: Rows, kind: str, key: str) -> tuple[tuple[float, float], ...]:
+    """(epoch, value) of the rows of one kind; missing and non-finite values are left out. A repeated epoch counts once."""
+    found: dict[float, float] = {}
+    for row in rows:
+        epoch, value = row.get("epoch"), row.get(key)
+        if row.get("kind") == kind and _finite(epoch) and _finite(value):
+            found[float(epoch)] = float(value)  # type: ignore[arg-type]
+    return tuple(sorted(found.items()))
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def best_point(rows: Rows) -> tuple[float, float] | None:
+    """(epoch, mIoU) of the last row marked best, else of the highest mIoU; None without validation."""
+    marked = points([row for row in rows if row.get("best")], "val", "miou")
+    found = points(rows, "val", "miou")
+    return marked[-1] if marked else max(found, key=lambda p: p[1], default=None)
+
+
+def curves(rows: Rows) -> list[Curve]:
+    """Loss and validation mIoU, then learning rate, speed, waiting for data and memory; those without a point are left out."""
+    best = best_point(rows)
+    drawn = [
+        _curve(
+            "Loss",
+            "Each point is the mean over one epoch.",
+            [
+                Series("training", "a", points(rows, "train", "loss")),
+                Series("validation", "b", points(rows, "val", "loss")),
+            ],
+            number,
+            main=True,
+        ),
+        _curve(
+            "Validation mIoU",
+            "The ring marks the checkpoint that was kept as the best." if best else "",
+            [Series("mIoU", "a", points(rows, "val", "miou"))],
+            percent,
+            axis_form=lambda v: f"{v * 100:.0f}",
+            best=best,
+            main=True,
+        ),
+        _curve("Learning rate", "", [Series("rate", "c", points(rows, "train", "lr"))], number),
+        _curve(
+            "Speed",
+            "pictures per second",
+            [Series("speed", "c", points(rows, "train", "images_per_s"))],
+            lambda v: f"{number(v)}{THIN}/s",
+            axis_form=number,
+        ),
+        _curve("Waiting for data", "share of the time", _waiting(rows), percent, top=_waiting_top(rows)),
+        _curve(
+            "Peak memory",
+            "GB",
+            [Series("memory", "c", tuple((x, y / 1000) for x, y in points(rows, "train", "peak_memory_mb")))],
+            lambda v: f"{v:.2f}{THIN}GB",
+            axis_form=number,
+        ),
+    ]
+    return [curve for curve in drawn if curve]
+
+
+def _waiting(rows: Rows) -> list[Series]:
+    return [Series("waiting", "c", points(rows, "train", "data_wait"))]
+
+
+def _waiting_top(rows: Rows) -> float:
+    """At least 5 %, so that noise near zero stays small on the page."""
+    return max([0.05, *(value for _, value in points(rows, "train", "data_wait"))])
+
+
+def _curve(
+    title: str,
+    note: str,
+    series: list[Series],
+    form: Callable[[float], str],
+    *,
+    axis_form: Callable[[float], str] | None = None,
+    best: tuple[float, float] | None = None,
+    top: float | None = None,
+    main: bool = False,
+) -> Curve | None:
+    width, height = (520, 290) if main else (300, 170)
+    svg = line_chart(title, series, form=form, axis_form=axis_form, width=width, height=height, best=best, top=top)
+    return Curve(title, note, svg, main) if svg else None

@@ -1,0 +1,65 @@
+"""How the report writes numbers. An undefined number is an en dash, never 0 and never "nan"."""
+
+from __future__ import annotations
+
+import math
+
+NONE = "–"
+THIN = "\u202f"  # narrow no-break space: between digits and before a unit
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.6234 -> "62.3 %". None and NaN -> "–". A share that rounds to zero but is not zero says "< 0.1 %"."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    step = 10.0**-digits
+    if 0 < value * 100 < step / 2:
+        return f"<{THIN}{step:.{digits}f}{THIN}%"
+    return f"{value * 100:.{digits}f}{THIN}%"
+
+
+def points(value: float) -> str:
+    """A difference of two percentages: 0.0191 -> "1.9"."""
+    return f"{value * 100:.1f}"
+
+
+def count(value: float) -> str:
+    """41210 -> "41 210", with narrow no-break spaces."""
+    return f"{int(value):,}".replace(",", THIN)
+
+
+def short_count(value: int) -> str:
+    """At most four characters for a matrix cell: 950, 41k, 1.2M, 3.4G."""
+    size = float(value)
+    for unit in ("", "k", "M", "G", "T"):
+        if size < 999.5:
+            return f"{size:.1f}{unit}" if unit and size < 9.95 else f"{size:.0f}{unit}"
+        size /= 1000
+    return f"{value:.0e}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Three significant digits without an exponent where that stays short: 0.0031, 0.91, 31.2, 812."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value != 0 and not 1e-4 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    if abs(value) >= 10**digits:
+        return count(round(value))
+    return f"{value:.{digits}g}"
+
+
+def duration(seconds: float) -> str:
+    """45.2 -> "45 s"; 600 -> "10 min 0 s"; 7260 -> "2 h 1 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f}{THIN}s" if seconds < 9.95 else f"{whole}{THIN}s"
+    if whole < 3600:
+        return f"{whole // 60}{THIN}min {whole % 60}{THIN}s"
+    return f"{whole // 3600}{THIN}h {whole % 3600 // 60}{THIN}min"
+
+
+def listing(words: list[str]) -> str:
+    """["a", "b", "c"] -> "a, b and c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

@@ -1,0 +1,62 @@
+"""Optimisers by name. Biases and normalisation weights are not decayed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from segwright.contracts import DataError, UserError
+from segwright.recipe import Optimizer
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+_OURS = {"params", "lr", "weight_decay", "fused", "foreach", "capturable", "differentiable", "maximize"}
+
+
+def build_optimizer(recipe: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimiser over two groups: decayed matrices and kernels, and the rest without decay.
+
+    Raises UserError for arguments that the optimiser does not take.
+    """
+    create = OPTIMIZERS[recipe.name]
+    allowed = [name for name in inspect.signature(create).parameters if name not in _OURS]
+    if unknown := sorted(set(recipe.args) - set(allowed)):
+        raise UserError(f"optimizer.args has no '{unknown[0]}' for {recipe.name}; allowed are {', '.join(allowed)}.")
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    args = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe.args.items()}
+    try:
+        return create([g for g in groups if g["params"]], lr=recipe.lr, fused=True, **args)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer.args {recipe.args} do not suit {recipe.name}: {error}") from None
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as named tensors: `PARAMETER_INDEX.KEY`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items() if isinstance(value, Tensor)}
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put saved tensors back, laid out in memory as the parameters are. Raises DataError when they do not fit."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        if not index.isdigit() or int(index) >= len(parameters):
+            raise DataError(f"the checkpoint holds optimiser state '{name}', which this model has no parameter for.")
+        parameter = parameters[int(index)]
+        if tensor.ndim and tensor.shape != parameter.shape:
+            raise DataError(f"optimiser state '{name}' is {tuple(tensor.shape)}; the parameter is {tuple(parameter.shape)}.")
+        placed = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor) if tensor.ndim else tensor
+        state.setdefault(int(index), {})[key] = placed.detach()
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,225 @@
+"""Before the first step: data read and fingerprinted, model built, what `auto` leaves open decided, all of it written down."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from segwright.build import build_augmentation, build_dataset, build_loss, build_segmenter, build_space, pick_device
+from segwright.contracts import Batch, Dataset, UserError
+from segwright.data.inspect import fingerprint
+from segwright.data.loading import TrainLoader
+from segwright.data.statistics import class_weights
+from segwright.labels import LabelSpace
+from segwright.losses import total_loss
+from segwright.metrics.protocols import find_protocol
+from segwright.models import Segmenter
+from segwright.recipe import LoadedRecipe, Recipe, dump, load_recipe
+from segwright.runs import Run, create_run
+from segwright.runs.environment import environment
+from segwright.training.averaging import AveragedModel
+from segwright.training.optimizer import build_optimizer
+from segwright.training.probe import FORMATS, candidates, measure_modes
+from segwright.training.progress import TrainingProgress
+from segwright.training.schedule import build_schedule
+from segwright.training.state import Counters, Learner
+from segwright.training.trainer import Trainer, autocast
+
+
+def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Console) -> Trainer:
+    """A new run: everything checked and built, its folder written, ready to `fit`.
+
+    Raises UserError or DataError before any folder is made when the recipe or the data is wrong.
+    """
+    recipe = loaded.recipe
+    torch.manual_seed(recipe.seed)
+    space = build_space(recipe.data)
+    find_protocol(recipe.protocol)
+    device = pick_device(recipe.training.device)
+    segmenter = build_segmenter(recipe, space)
+    loader, validation = _read(recipe, space, segmenter, device, console)
+    facts = {
+        "train": _fingerprint(loader.dataset, space, "train", console),
+        "val": _fingerprint(validation, space, "val", console),
+    }
+    recipe = _with(recipe, "training", device=device)
+    recipe = _with_class_weights(recipe, facts["train"], space, console)
+    loss = build_loss(recipe, space).to(device)
+    segmenter = segmenter.to(device)
+    recipe = _with_fastest_mode(recipe, segmenter, loss, console)
+    run = create_run(runs, name=name, label=recipe.name, recipe_text=dump(recipe))
+    run.write_json("environment.json", environment())
+    run.write_json("data.json", {"label_space": space.to_dict(), "splits": facts})
+    run.write_json("origins.json", dict(loaded.origins))
+    console.print(f"run [bold]{run.path}[/]", highlight=False)
+    return _assemble(recipe, run, segmenter, loss, loader, validation, console)
+
+
+def resume(run: Run, *, console: Console) -> Trainer:
+    """A run as it stood at its last checkpoint. The resolved recipe is used as it is: nothing is probed again."""
+    recipe = load_recipe(run.recipe_file).recipe
+    torch.manual_seed(recipe.seed)
+    space = build_space(recipe.data)
+    device = pick_device(recipe.training.device)
+    segmenter = build_segmenter(recipe, space)
+    loader, validation = _read(recipe, space, segmenter, device, console)
+    _refuse_other_data(run, loader.dataset, validation)
+    loss = build_loss(recipe, space).to(device)
+    trainer = _assemble(recipe, run, segmenter.to(device), loss, loader, validation, console)
+    trainer.resume()
+    counters = trainer.learner.counters
+    best = "none yet" if counters.best_miou is None else f"{counters.best_miou:.4f} in epoch {counters.best_epoch}"
+    console.print(
+        f"resuming {run.path}: epoch {counters.epoch + 1}/{recipe.training.epochs}, step {counters.step}, best mIoU {best}",
+        highlight=False,
+    )
+    return trainer
+
+
+def _assemble(
+    recipe: Recipe,
+    run: Run,
+    segmenter: Segmenter,
+    loss: nn.Module,
+    loader: TrainLoader,
+    validation: Dataset,
+    console: Console,
+) -> Trainer:
+    training = recipe.training
+    segmenter = segmenter.to(memory_format=FORMATS[training.memory_format])
+    steps = -(-loader.batches_per_epoch // training.accumulation) * training.epochs
+    decay = training.ema_decay
+    learner = Learner(
+        segmenter=segmenter,
+        optimizer=build_optimizer(recipe.optimizer, segmenter),
+        average=None if decay is None else AveragedModel(segmenter, decay=decay),
+        scaler=torch.amp.GradScaler(torch.device(training.device).type, enabled=training.precision == "fp16"),
+        counters=Counters(),
+    )
+    return Trainer(
+        recipe=recipe,
+        run=run,
+        learner=learner,
+        loss=loss,
+        loader=loader,
+        validation=validation,
+        factor=build_schedule(recipe.schedule, steps),
+        progress=TrainingProgress(console, total=steps, epochs=training.epochs),
+    )
+
+
+def _read(
+    recipe: Recipe, space: LabelSpace, segmenter: Segmenter, device: str, console: Console
+) -> tuple[TrainLoader, Dataset]:
+    train_set = build_dataset(recipe.data, recipe.data.train, space)
+    validation = build_dataset(recipe.data, recipe.data.val, space)
+    for split, dataset in ((recipe.data.train, train_set), (recipe.data.val, validation)):
+        if len(dataset) == 0:
+            raise UserError(f"split '{split}' of {recipe.data.name} in {recipe.data.root} holds no pictures.")
+    loader = TrainLoader(
+        train_set,
+        build_augmentation(recipe, segmenter.stride),
+        batch=recipe.training.batch,
+        seed=recipe.seed,
+        workers=recipe.training.workers,
+        cache=recipe.data.cache,
+        pin=device.startswith("cuda"),
+    )
+    with counting(console, "reading pictures") as progress:
+        loader.preload(progress)
+    return loader, validation
+
+
+def _fingerprint(dataset: Dataset, space: LabelSpace, split: str, console: Console) -> dict[str, Any]:
+    with counting(console, f"fingerprint of {split}") as progress:
+        return fingerprint(dataset, space, progress)
+
+
+def _refuse_other_data(run: Run, train_set: Dataset, validation: Dataset) -> None:
+    splits = run.read_json("data.json").get("splits", {})
+    for split, dataset in (("train", train_set), ("val", validation)):
+        before = splits.get(split, {}).get("names_sha256")
+        if before and before != names_hash(dataset):
+            raise UserError(
+                f"the {split} pictures are not those that run {run.path} was started with (names or order differ). "
+                f"Resuming would mix two data sets: start a new run with `segwright train {run.recipe_file}`."
+            )
+
+
+def names_hash(dataset: Dataset) -> str:
+    """sha256 over the names of a data set in order."""
+    return hashlib.sha256("\n".join(dataset.names).encode()).hexdigest()
+
+
+def _with(recipe: Recipe, section: str, **values: Any) -> Recipe:
+    part = getattr(recipe, section)
+    return recipe.model_copy(update={section: part.model_copy(update=values)})
+
+
+def _with_class_weights(recipe: Recipe, facts: dict[str, Any], space: LabelSpace, console: Console) -> Recipe:
+    """Turn a named rule of `loss.args.class_weights` into numbers, from the training pictures."""
+    rule = recipe.loss.args.get("class_weights")
+    if not isinstance(rule, str):
+        return recipe
+    pixels = np.array(facts["class_pixels"], np.int64)
+    weights = class_weights(
+        pixels, np.array(facts["class_image_pixels"], np.int64), method=rule, ignored_pixels=facts["ignored_pixels"]
+    )
+    numbers = [round(float(w), 4) for w in weights]
+    shown = ", ".join(f"{n} {w:g}" for n, w in zip(space.class_names, numbers, strict=True))
+    console.print(f"class weights ({rule}): {shown}", highlight=False)
+    return _with(recipe, "loss", args=recipe.loss.args | {"class_weights": numbers})
+
+
+def _with_fastest_mode(recipe: Recipe, segmenter: Segmenter, loss: nn.Module, console: Console) -> Recipe:
+    """Decide `precision: auto` and `memory_format: auto` by measuring a few training steps."""
+    training = recipe.training
+    modes = candidates(training.precision, training.memory_format, training.device)
+    if len(modes) == 1:
+        return recipe
+    height, width = recipe.augmentation.size
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (training.batch, 3, height, width), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, segmenter.num_classes, (training.batch, height, width), generator=generator)
+    batch = Batch(image=image, labels=labels, names=(), weights=torch.ones(training.batch)).to(training.device)
+
+    def step(model: nn.Module, image: Tensor, precision: str, memory_format: str) -> None:
+        assert isinstance(model, Segmenter)
+        with autocast(training.device, precision):
+            outputs = model.train().outputs(image)
+        total_loss(loss, outputs, batch).backward()
+
+    measured = measure_modes(segmenter, step, batch.image, modes, device=training.device)
+    best = measured[0]
+    console.print(
+        f"precision and memory format, measured on this machine: {'; '.join(map(str, measured))} a step. "
+        f"Using {best.precision} {best.memory_format}.",
+        highlight=False,
+    )
+    return _with(recipe, "training", precision=best.precision, memory_format=best.memory_format)
+
+
+class counting:
+    """A progress bar for `done of total` callbacks; silent where there is no terminal."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        columns = (TextColumn(what), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task(what, total=None)
+
+    def __enter__(self) -> counting:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)

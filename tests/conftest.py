@@ -15,7 +15,9 @@ def shared_data() -> Path:
     """The folder with real data (CamVid, SUIM, street pictures); skips where it is missing."""
     folder = Path(os.environ.get("SEGWRIGHT_SHARED_DATA", PROJECT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"real data is not here ({folder}); set SEGWRIGHT_SHARED_DATA to the folder that holds camvid/ and suim/")
+        pytest.skip(
+            f"real data is not here ({folder}); set SEGWRIGHT_SHARED_DATA to the folder that holds camvid/ and suim/"
+        )
     return folder
 
 

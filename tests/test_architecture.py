@@ -13,9 +13,10 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "src" / "segwright"
-LAYERS = (
-    "contracts files labels recipe data models losses metrics build runs inference training evaluation export report web api cli"
-).split()
+LAYERS = [
+    *("contracts", "files", "labels", "recipes", "recipe", "data", "models", "losses", "metrics", "build", "runs"),
+    *("inference", "training", "evaluation", "export", "report", "web", "api", "cli"),
+]
 BANNED = {"utils", "util", "misc", "common", "helpers", "helper", "base"}
 MAX_LINES = 400
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
@@ -64,15 +65,21 @@ def test_the_checks_see_every_kind_of_import() -> None:
 
 @pytest.mark.parametrize("command", ["import segwright", "import segwright.cli as c; c.main(['--help'])"])
 def test_torch_loads_only_when_a_verb_needs_it(command: str) -> None:
-    code = f"import sys\ntry:\n    {command}\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules\nprint('clean')"
+    code = f"import sys\ntry:\n    {command}\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.rstrip().endswith("clean"), done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("False"), done.stdout + done.stderr
 
 
 def test_no_file_names_an_index_a_machine_path_or_unfinished_work() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
+    ).stdout.split()
     tracked = [PROJECT / p for p in listed] or [p for p in PROJECT.glob("*") if p.is_file()]
-    leak = re.compile("|".join(["py" + "pi" + r"\.org", "python" + "hosted", r"/wo" + "rk/", r"deb\.deb" + "ian", r"npm" + r"js\.org"]))
+    leak = re.compile(
+        "|".join(
+            ["py" + "pi" + r"\.org", "python" + "hosted", r"/wo" + "rk/", r"deb\.deb" + "ian", r"npm" + r"js\.org"]
+        )
+    )
     unfinished = re.compile("NotImplemented" + "Error|TO" + "DO|FIX" + "ME")
     for path in tracked:
         if not path.is_file() or path.suffix in {".png", ".webp", ".jpg", ".safetensors"}:

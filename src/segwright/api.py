@@ -268,6 +268,6 @@ def _console() -> Console:
 
 
 def _counting(console: Console, what: str) -> Any:
-    from segwright.training.prepare import counting
+    from segwright.training.prepare import Counting
 
-    return counting(console, what)
+    return Counting(console, what)

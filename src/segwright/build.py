@@ -13,10 +13,10 @@ from torch import nn
 
 from segwright.contracts import Dataset, UserError
 from segwright.data import DATASETS
-from segwright.data.augment import Augmentation
+from segwright.data.augment import AUGMENTATIONS, Augmentation
 from segwright.labels import LabelSpace, load_label_space
 from segwright.losses import LOSSES
-from segwright.models import MODELS, Segmenter
+from segwright.models import MODELS, Segmenter, build_architecture
 from segwright.recipe import Data, Recipe
 
 
@@ -75,9 +75,8 @@ def build_segmenter(recipe: Recipe, space: LabelSpace) -> Segmenter:
             f"label space '{space.name}' is multi-label (a pixel may have several classes); the losses here train "
             "exclusive spaces only. Set `exclusive: true` if each pixel has one class."
         )
-    factory = component(MODELS, recipe.model.name, "model.name")
-    check_args(factory, recipe.model.args, "model.args", given=("num_classes",))
-    architecture = create(factory, space.num_classes, key="model.args", args=recipe.model.args)
+    component(MODELS, recipe.model.name, "model.name")
+    architecture = build_architecture(recipe.model.name, space.num_classes, recipe.model.args, where="model.args")
     return Segmenter(
         architecture,
         labels=space,
@@ -95,12 +94,10 @@ def build_augmentation(recipe: Recipe, stride: int) -> Augmentation:
             f"augmentation.size is {height}×{width}; {recipe.model.name} needs multiples of {stride}: "
             f"the nearest is augmentation.size=[{nearest[0]},{nearest[1]}]."
         )
-    given = ("level", "size", "short_side")
-    check_args(Augmentation, recipe.augmentation.args, "augmentation.args", given=given)
+    level = component(AUGMENTATIONS, recipe.augmentation.name, "augmentation.name")
+    check_args(level, recipe.augmentation.args, "augmentation.args", given=("size", "short_side"))
     args = dict(recipe.augmentation.args) | {"short_side": recipe.model.short_side}
-    augmentation: Augmentation = create(
-        Augmentation, recipe.augmentation.name, (height, width), key="augmentation.args", args=args
-    )
+    augmentation: Augmentation = create(level, (height, width), key="augmentation.args", args=args)
     return augmentation
 
 
@@ -123,5 +120,7 @@ def pick_device(wanted: str) -> str:
     except (RuntimeError, AssertionError) as error:
         found = "cuda" if torch.cuda.is_available() else "no GPU"
         reason = str(error).splitlines()[0]
-        raise UserError(f"training.device is '{wanted}', which cannot be used ({reason}). Here: cpu, {found}. Or use auto.") from None
+        raise UserError(
+            f"training.device is '{wanted}', which cannot be used ({reason}). Here: cpu, {found}. Or use auto."
+        ) from None
     return wanted

@@ -58,7 +58,9 @@ def demo(
     )
 )
 def train(
-    source: Annotated[str | None, typer.Argument(help="A shipped recipe, a .yaml file, or a folder of images and masks.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="A shipped recipe, a .yaml file, or a folder of images and masks.")
+    ] = None,
     overrides: Overrides = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Continue this run exactly.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; made up by default.")] = None,
@@ -85,10 +87,16 @@ def _show_training(result: api.TrainResult) -> None:
     out.print(f"report  {result.report}", highlight=False, soft_wrap=True)
 
 
-@app.command(epilog=example("segwright evaluate runs/latest", "segwright evaluate model.safetensors data.name=camvid data.root=DIR"))
+@app.command(
+    epilog=example(
+        "segwright evaluate runs/latest", "segwright evaluate model.safetensors data.name=camvid data.root=DIR"
+    )
+)
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run, its name, or a .safetensors file.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[data.KEY=VALUE]...", help="Other data to score on.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[data.KEY=VALUE]...", help="Other data to score on.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split to score; the validation split by default.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Scoring definition: pooled, camvid.")] = None,
     device: Device = "auto",
@@ -106,12 +114,18 @@ def evaluate(
 
 
 @app.command(
-    epilog=example("segwright predict runs/latest photo.jpg -o out", "segwright predict runs/A runs/B DIR -o out --write overlay")
+    epilog=example(
+        "segwright predict runs/latest photo.jpg -o out", "segwright predict runs/A runs/B DIR -o out --write overlay"
+    )
 )
 def predict(
-    paths: Annotated[list[str], typer.Argument(metavar="MODEL... PICTURES", help="One or more models, then a picture or a folder.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="MODEL... PICTURES", help="One or more models, then a picture or a folder.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write into.")] = Path("predictions"),
-    write: Annotated[list[str] | None, typer.Option(help="overlay, color, ids; may be repeated. Default: all three.")] = None,
+    write: Annotated[
+        list[str] | None, typer.Option(help="overlay, color, ids; may be repeated. Default: all three.")
+    ] = None,
     opacity: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the overlay's colours.")] = 0.5,
     device: Device = "auto",
     runs: Runs = api.RUNS,
@@ -119,7 +133,9 @@ def predict(
     """Segment a picture or a folder: overlays, colour masks and id masks."""
     *models, pictures = paths
     if not models:
-        raise UserError("predict needs a model and then a picture or folder, such as: segwright predict runs/latest photo.jpg")
+        raise UserError(
+            "predict needs a model and then a picture or folder, such as: segwright predict runs/latest photo.jpg"
+        )
     found = api.predict(
         models,
         pictures,
@@ -131,7 +147,9 @@ def predict(
         console=console(),
     )
     for name, files in found.items():
-        console().print(f"{name}: {len(files)} picture{'s' * (len(files) != 1)} → {out}", highlight=False, soft_wrap=True)
+        console().print(
+            f"{name}: {len(files)} picture{'s' * (len(files) != 1)} → {out}", highlight=False, soft_wrap=True
+        )
 
 
 @app.command(epilog=example("segwright report runs/latest"))
@@ -162,7 +180,9 @@ def models(
 def summary(
     source: Annotated[str, typer.Argument(help="An architecture, a recipe, a run or a .safetensors file.")],
     size: Annotated[str, typer.Option(help="Picture size, HEIGHTxWIDTH.")] = "512x1024",
-    classes: Annotated[int, typer.Option(min=1, max=250, help="Number of classes, when SOURCE is an architecture.")] = 19,
+    classes: Annotated[
+        int, typer.Option(min=1, max=250, help="Number of classes, when SOURCE is an architecture.")
+    ] = 19,
     runs: Runs = api.RUNS,
 ) -> None:
     """Layers with output shapes, parameters and operations."""
@@ -215,7 +235,7 @@ def data_streets(
     written = api.make_streets(root, train=train, val=val, size=parse_size(size), seed=seed, console=console())
     console().print(
         f"{train} training and {val} validation scenes in {written}. Train on them:\n"
-        f"  segwright train streets-demo data.name=cityscapes data.root={written} 'data.args={{}}'",
+        f"  segwright train streets-demo data.root={written}",
         highlight=False,
         soft_wrap=True,
     )

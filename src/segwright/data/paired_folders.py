@@ -10,8 +10,8 @@ called mask, labels, label, annotations or gt (any case):
 `training` also means train, `valid` and `validation` mean val, `testing` means test. Where train is given without val,
 val is taken out of train by the same seeded choice. The split `all` is every picture.
 A picture and its mask have the same name up to the ending; the mask may add _mask, _masks, _label, _labels, _labelIds,
-_gtFine_labelIds, _gt or _seg, and the picture _image, _img or _leftImg8bit. Sub-folders are searched; they count as part
-of the name and are the group of their pictures, unless `group_regex` says otherwise.
+_gtFine_labelIds, _gt or _seg, and the picture _image, _img or _leftImg8bit. Sub-folders are searched; they count as
+part of the name and are the group of their pictures, unless `group_regex` says otherwise.
 """
 
 from __future__ import annotations
@@ -38,8 +38,14 @@ from segwright.labels import LabelSpace
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "gt")
 SPLIT_FOLDERS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 ALL = "all"
 
 _MASK_ENDS = ("_gtFine_labelIds", "_labelIds", "_masks", "_mask", "_labels", "_label", "_gt", "_seg")
@@ -49,7 +55,7 @@ _LAYOUT = "images/ and masks/ (or train/images, train/masks, val/images, …, or
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Which folders hold the pictures and masks of each split; the split `all` stands alone where nothing is divided yet."""
+    """Folders of the pictures and masks of each split; `all` stands alone where nothing is divided yet."""
 
     description: str
     folders: Mapping[str, tuple[Path, Path]]
@@ -59,10 +65,10 @@ class PairedFolders(PairedFiles):
     """One split of a folder of pictures and masks.
 
     root: the folder; split: train, val, test (as found) or all; labels: the space that says what the mask values mean.
-    val_fraction: share of the pictures that become val where no val folder is given, 0..1 exclusive, at least one picture.
+    val_fraction: share of the pictures that become val where no val folder is given, between 0 and 1; at least one.
     split_seed: another seed, another choice; a picture keeps its side when others are added, but for the border cases.
-    group_regex: regular expression searched in the picture's name; its first group (or the whole match) is the group, and
-    groups are kept whole when val is chosen. Without it pictures are chosen one by one.
+    group_regex: regular expression searched in the picture's name; its first group (or the whole match) is the group,
+    and groups are kept whole when val is chosen. Without it pictures are chosen one by one.
     Raises UserError for a missing folder, layout or split, DataError listing all unpaired and duplicate files.
     """
 
@@ -115,7 +121,7 @@ def find_layout(root: Path | None) -> Layout:
 def list_splits(
     root: Path | None, *, val_fraction: float = 0.2, split_seed: int = 0, group_regex: str | None = None
 ) -> dict[str, tuple[Pair, ...]]:
-    """Split name -> its pairs, in the order of their names; always holds train, val and all. Arguments as in PairedFolders."""
+    """Split name -> its pairs, in the order of their names, `val` and `all` always. Arguments as in PairedFolders."""
     if not 0 < val_fraction < 1:
         raise UserError(f"val_fraction is {val_fraction}; allowed is a share between 0 and 1, such as 0.2.")
     layout = find_layout(root)
@@ -190,7 +196,7 @@ def _stem(path: Path, folder: Path) -> str:
 
 
 def _keys(stems: Sequence[str], ends: Sequence[str], partners: set[str]) -> list[str]:
-    """The name that a file shares with its partner: its stem where a partner has the same, else without a known ending."""
+    """The name that a file shares with its partner: its stem where a partner has it, else without a known ending."""
     keys = []
     for stem in stems:
         end = next((e for e in ends if stem.lower().endswith(e.lower()) and len(stem.rpartition("/")[2]) > len(e)), "")
@@ -210,7 +216,7 @@ def _group(key: str, pattern: re.Pattern[str] | None) -> str | None:
 def _divide(
     pairs: tuple[Pair, ...], fraction: float, seed: int, *, by_group: bool
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Train and val. Units (pictures, or whole groups) are ordered by a hash of seed and name; val takes the first share."""
+    """Train and val: pictures, or whole groups, in the order of a hash of seed and name; val takes the first share."""
     units: dict[str, list[Pair]] = {}
     for pair in pairs:
         units.setdefault(pair.group if by_group else pair.name, []).append(pair)

@@ -121,7 +121,7 @@ def pairing_problems(images: Mapping[str, list[Path]], masks: Mapping[str, list[
 
 
 def refuse(where: Path, problems: Sequence[str], remedy: str) -> None:
-    """Raise one DataError that lists all problems (the first SHOWN in words, then a count); nothing when there are none."""
+    """Raise one DataError that lists all problems (the first SHOWN in words, then a count); none, no error."""
     if not problems:
         return
     listed = "".join(f"\n  {p}" for p in problems[:SHOWN])

@@ -78,11 +78,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             pixels: NDArray[np.uint8] = np.repeat(grey[..., None], 3, axis=2)
         elif image.mode in _TO_RGB:
             _load(image, path)
-            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
         else:
             raise DataError(
-                f"{path}: found a picture of mode {image.mode} ({_MODE_WORDS.get(image.mode, 'unusual')}); allowed are 8- and "
-                "16-bit grey, RGB, RGBA, palette and CMYK. Save it again as 8-bit PNG or JPEG."
+                f"{path}: found a picture of mode {image.mode} ({_MODE_WORDS.get(image.mode, 'unusual')}); allowed are "
+                "8- and 16-bit grey, RGB, RGBA, palette and CMYK. Save it again as 8-bit PNG or JPEG."
             )
         return np.ascontiguousarray(_turned(pixels, _orientation(image)))
 
@@ -97,8 +97,8 @@ def read_mask(path: Path) -> NDArray[Any]:
         kind = str(image.format)
         if kind in _LOSSY:
             raise DataError(
-                f"{path}: the mask is a {'JPEG' if kind != 'WEBP' else 'WebP'} file. This format changes pixel values when it is "
-                "saved, so class ids or colours are lost. Export the mask again as PNG."
+                f"{path}: the mask is a {'JPEG' if kind != 'WEBP' else 'WebP'} file. Saving it in this format changes "
+                "pixel values, so class ids or colours are lost. Export the mask again as PNG."
             )
         depth, color_type = _png_depth(path) if kind == "PNG" else (0, 0)
         if depth == 16 and color_type in (2, 6):
@@ -117,8 +117,8 @@ def read_mask(path: Path) -> NDArray[Any]:
             raw = _as_uint16(raw, path)
         elif mode not in ("L", "P", "RGB"):
             raise DataError(
-                f"{path}: the mask has mode {mode} ({_MODE_WORDS.get(mode, 'unusual')}); allowed are one whole number a pixel "
-                "(8 or 16 bit, palette, 1 bit) or RGB colours. Export it again as PNG."
+                f"{path}: the mask has mode {mode} ({_MODE_WORDS.get(mode, 'unusual')}); allowed are one whole number "
+                "a pixel (8 or 16 bit, palette, 1 bit) or RGB colours. Export it again as PNG."
             )
         return np.ascontiguousarray(_turned(raw, _orientation(image)))
 
@@ -132,8 +132,8 @@ def check_sizes(image: Path, image_size: tuple[int, int], mask: Path, mask_size:
         hint = "Height and width are swapped: the mask was saved turned by 90 degrees or transposed. Turn it back."
         if read_header(image).orientation >= 5:
             hint = (
-                "Height and width are swapped: the picture carries an EXIF rotation, the mask was drawn on the unturned "
-                "pixels. Turn the mask like the picture, or save the picture without the EXIF tag."
+                "Height and width are swapped: the picture carries an EXIF rotation, the mask was drawn on the "
+                "unturned pixels. Turn the mask like the picture, or save both again upright and without EXIF."
             )
     raise DataError(
         f"{mask}: the mask is {mask_size[0]}×{mask_size[1]} pixels (height × width), but its picture {image} is "
@@ -181,8 +181,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # decoders of damaged files raise nearly anything: OSError, SyntaxError, struct.error, …
         raise DataError(
-            f"{path}: the file is damaged or truncated ({type(error).__name__}: {error}). Copy or export it again, or remove "
-            "it together with its partner."
+            f"{path}: the file is damaged or truncated ({type(error).__name__}: {error}). Copy or export it again, or "
+            "remove it together with its partner."
         ) from error
 
 
@@ -212,7 +212,7 @@ def _load(image: Image.Image, path: Path) -> None:
 
 def _decoded(image: Image.Image, path: Path) -> NDArray[Any]:
     _load(image, path)
-    return np.asarray(image)
+    return np.array(image)  # a copy: asarray would be read-only
 
 
 def _orientation(image: Image.Image) -> int:
@@ -222,7 +222,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Pixels [H, W, ...] as a viewer shows them. 1 upright, 2 mirrored, 3 half turn, 4 upside-down mirror, 5 to 8 lie on a side."""
+    """Pixels [H, W, ...] as a viewer shows them: 2 mirrored, 3 half turn, 4 upside down, 5 to 8 lie on a side."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     rows = -1 if orientation in (3, 4, 7, 8) else 1
@@ -231,7 +231,7 @@ def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def _png_depth(path: Path) -> tuple[int, int]:
-    """(bits a channel, colour type) from the header of a PNG file; colour type 0 is grey, 2 RGB, 3 palette, 4 and 6 with alpha."""
+    """(bits a channel, colour type) from a PNG header; type 0 is grey, 2 RGB, 3 palette, 4 and 6 have alpha."""
     with path.open("rb") as stream:
         depth, color_type = struct.unpack(">24x2B", stream.read(26))
     return depth, color_type

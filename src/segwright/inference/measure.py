@@ -75,7 +75,7 @@ def measure(
     with no_training(segmenter), computing(device, precision), closing(samples):
         for index, (sample, labels_HW) in enumerate(samples):
             image = as_image(sample.rgb, device, memory_format)
-            labels = torch.from_numpy(np.ascontiguousarray(labels_HW))[None].to(device)
+            labels = torch.from_numpy(np.require(labels_HW, requirements=["C", "W"]))[None].to(device)
             if loss is None:
                 ids = segmenter.ids(image)
             else:

@@ -54,7 +54,7 @@ def computing(device: str, precision: str) -> Iterator[None]:
 
 def as_image(rgb_HWC: NDArray[np.uint8], device: str, memory_format: str) -> Tensor:
     """uint8 [H, W, 3] -> uint8 [1, 3, H, W] on the device. Channels last is how pictures are decoded: no copy."""
-    image = torch.from_numpy(np.ascontiguousarray(rgb_HWC)).permute(2, 0, 1)[None]
+    image = torch.from_numpy(np.require(rgb_HWC, requirements=["C", "W"])).permute(2, 0, 1)[None]
     return image.to(device).contiguous(memory_format=FORMATS[memory_format])
 
 

@@ -1,4 +1,4 @@
-"""Why a mask holds values that its label space does not list: the mistakes that people make, recognised by their values."""
+"""Why a mask holds values that its label space does not list: people's usual mistakes, recognised by their values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def likely_cause(found: Sequence[int], num_classes: int, allowed: Sequence[int],
         )
     if allowed == list(range(num_classes)) and extra == [num_classes] and 0 not in values:
         return f"The ids run 1..{num_classes} instead of 0..{num_classes - 1}: they are off by one (list the values 1..{num_classes})."
-    if set(range(19)) >= set(allowed) and max(values) <= 33 and num_classes == 19:
+    if set(allowed) - {255} == set(range(19)) and max(values - {255}) <= 33:
         return "These look like Cityscapes label ids (0..33), not train ids: read the *_labelIds.png files with space cityscapes19."
     if 33 in allowed and extra == [255]:
         return "255 beside ids 0..18 points to Cityscapes train ids: this space reads the *_labelIds.png files."

@@ -202,7 +202,11 @@ class LabelSpace:
         if not isinstance(content.get("name"), str) or not content.get("classes"):
             raise UserError(f"{where}: a label space needs a `name` and a non-empty list of `classes`.")
         rgb = content.get("encoding", "index") == "rgb"
-        for key, choices in (("encoding", ("index", "rgb")), ("other", ("error", "ignore")), ("exclusive", (True, False))):
+        for key, choices in (
+            ("encoding", ("index", "rgb")),
+            ("other", ("error", "ignore")),
+            ("exclusive", (True, False)),
+        ):
             if content.get(key, choices[0]) not in choices:
                 raise UserError(f"{where}: {key} is {content[key]!r}; allowed are {' or '.join(map(str, choices))}.")
         return cls(
@@ -213,7 +217,9 @@ class LabelSpace:
             exclusive=bool(content.get("exclusive", True)),
             source=str(content.get("source", "")),
             classes=tuple(_read_class(c, rgb, f"{where}, classes[{i}]") for i, c in enumerate(content["classes"])),
-            ignored=tuple(_read_class(c, rgb, f"{where}, ignored[{i}]") for i, c in enumerate(content.get("ignored") or ())),
+            ignored=tuple(
+                _read_class(c, rgb, f"{where}, ignored[{i}]") for i, c in enumerate(content.get("ignored") or ())
+            ),
         )
 
 
@@ -249,7 +255,9 @@ def _check(space: LabelSpace) -> None:
     listed = [*space.classes, *space.ignored] if space.exclusive else list(space.ignored)
     values = [v for c in listed for v in c.values]
     if again := {v for v in values if values.count(v) > 1}:
-        raise UserError(f"{where} gives the raw value {sorted(again)[0]} two meanings; each value is one class or ignored.")
+        raise UserError(
+            f"{where} gives the raw value {sorted(again)[0]} two meanings; each value is one class or ignored."
+        )
     limit = 0xFFFFFF if space.encoding == "rgb" else 65535
     if wrong := [v for v in values if not 0 <= v <= limit]:
         raise UserError(f"{where} lists the raw value {wrong[0]}; allowed are 0..{limit}.")

@@ -30,9 +30,13 @@ class CrossEntropy(nn.Module):
     ) -> None:
         super().__init__()
         if class_weights is not None and len(class_weights) != num_classes:
-            raise UserError(f"loss.args.class_weights has {len(class_weights)} numbers; the label space has {num_classes} classes.")
+            raise UserError(
+                f"loss.args.class_weights has {len(class_weights)} numbers; the label space has {num_classes} classes."
+            )
         if class_weights is not None and (min(class_weights) < 0 or max(class_weights) <= 0):
-            raise UserError(f"loss.args.class_weights are {list(class_weights)}; they must be 0 or more, and not all 0.")
+            raise UserError(
+                f"loss.args.class_weights are {list(class_weights)}; they must be 0 or more, and not all 0."
+            )
         if not 0 <= label_smoothing < 1:
             raise UserError(f"loss.args.label_smoothing is {label_smoothing}; allowed are 0 up to, not including, 1.")
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)

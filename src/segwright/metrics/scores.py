@@ -67,8 +67,9 @@ def micro_iou(counts_KK: Counts) -> float:
 
 def weighted_mean(values_K: Floats, weights_K: Counts) -> float:
     """Mean weighted by true pixels; classes of weight 0 count nowhere. NaN when all weights are 0."""
-    used = weights_K > 0
-    return float(np.average(values_K[used], weights=weights_K[used])) if used.any() else float("nan")
+    if not weights_K.any():
+        return float("nan")
+    return float(np.average(np.where(weights_K > 0, values_K, 0.0), weights=weights_K))
 
 
 def normalised(counts_KK: Counts, over: Normalisation) -> Floats:

@@ -31,7 +31,11 @@ class LoadedRecipe:
 def shipped() -> dict[str, str]:
     """Shipped recipes: name -> YAML text."""
     folder = resources.files("segwright.recipes")
-    found = {p.name.removesuffix(".yaml"): p.read_text(encoding="utf-8") for p in folder.iterdir() if p.name.endswith(".yaml")}
+    found = {
+        p.name.removesuffix(".yaml"): p.read_text(encoding="utf-8")
+        for p in folder.iterdir()
+        if p.name.endswith(".yaml")
+    }
     return dict(sorted(found.items()))
 
 
@@ -77,7 +81,8 @@ def parse(text: str, where: str) -> tuple[dict[str, Any], dict[str, int]]:
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{where}{line}: not readable as YAML: {getattr(error, 'problem', error)}.") from None
     if not isinstance(root, yaml.MappingNode):
-        raise UserError(f"{where}: a recipe is a mapping of keys to values; found {'nothing' if root is None else root.id}.")
+        found = "nothing" if root is None else f"a {type(root).__name__.removesuffix('Node').lower()}"
+        raise UserError(f"{where}: a recipe is a mapping of keys to values; found {found}.")
     lines: dict[str, int] = {}
     for key, node in _walk(root, "", where):
         lines[key] = node.start_mark.line + 1
@@ -216,7 +221,7 @@ def annotated(loaded: LoadedRecipe) -> str:
         name, colon, value = line.strip().partition(":")
         path = [*path[:depth], name]
         key = ".".join(path)
-        shown = colon and (value.strip() or key in loaded.origins and not value)
+        shown = colon and (value.strip() or (key in loaded.origins and not value))
         origin = loaded.origins.get(key, "default") if value.strip() else ""
         lines.append(f"{line:<60}  # {origin}" if shown and origin else line)
     return "\n".join(lines)

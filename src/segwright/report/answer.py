@@ -13,6 +13,8 @@ from segwright.report.pictures import Embedded, close_up, embed
 from segwright.report.tables import ClassRow
 from segwright.report.wording import count, listing, percent
 
+MANY = 30  # classes beyond which single ones no longer decide the mean
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -35,20 +37,32 @@ def measures(evaluation: Evaluation) -> list[Measure]:
 
 
 def why_low(rows: Sequence[ClassRow], miou: float) -> str:
-    """Which classes hold the mean down, how rare they are, and what they are taken for; "" for few classes."""
+    """Which classes hold the mean down, how rare they are, and what they are taken for; "" where nothing can be said."""
     counted = sorted((row for row in rows if math.isfinite(row.iou)), key=lambda row: row.iou)
-    lowest = [row for row in counted[: min(3, len(counted) // 3)] if row.iou < miou]
-    if not lowest:
+    if len(counted) > MANY:
+        low = [row for row in counted if row.iou < miou / 2]
+        if not low:
+            return ""
+        lowest = listing([f"{row.name} ({percent(row.iou)})" for row in low[:3]])
+        return (
+            f"What holds it down: {len(low)} of {len(counted)} classes score less than half the mean; they cover {_share(low)} "
+            f"of the labelled pixels. The lowest: {lowest}."
+        )
+    low = [row for row in counted[: min(3, len(counted) // 3)] if row.iou < miou]
+    if not low:
         return ""
     named = [
-        f"{row.name} ({percent(row.iou)}" + (f", most often called {row.taken_for})" if row.taken_for else ")") for row in lowest
+        f"{row.name} ({percent(row.iou)}{f', most often called {row.taken_for}' if row.taken_for else ''})" for row in low
     ]
-    share = math.fsum(row.share for row in lowest if math.isfinite(row.share))
-    rest = [row.iou for row in counted if row not in lowest]
+    rest = [row.iou for row in counted if row not in low]
     return (
-        f"What holds it down: {listing(named)}. {'They cover' if len(lowest) > 1 else 'It covers'} {percent(share)} of the labelled "
+        f"What holds it down: {listing(named)}. {'They cover' if len(low) > 1 else 'It covers'} {_share(low)} of the labelled "
         f"pixels; the mean of the other {len(rest)} classes is {percent(math.fsum(rest) / len(rest))}."
     )
+
+
+def _share(rows: Sequence[ClassRow]) -> str:
+    return percent(math.fsum(row.share for row in rows if math.isfinite(row.share)))
 
 
 def caveats(evaluation: Evaluation) -> list[str]:
@@ -64,9 +78,11 @@ def caveats(evaluation: Evaluation) -> list[str]:
     elif pictures == 1:
         told.append("This is the score of a single picture: it says little about others.")
     if evaluation.left_out:
-        names = listing(list(evaluation.left_out))
-        verb = "is" if len(evaluation.left_out) == 1 else "are"
-        told.append(f"{names} {verb} in neither truth nor prediction: shown as “–” and left out of the mean.")
+        one = len(evaluation.left_out) == 1
+        told.append(
+            f"{'Class' if one else 'Classes'} {listing(evaluation.left_out)} {'is' if one else 'are'} in neither truth nor "
+            "prediction: shown as “–” and left out of the mean."
+        )
     return told
 
 
@@ -75,13 +91,17 @@ class MistakeCard:
     mistake: Mistake
     picture: Embedded | None
     picture_name: str
-    others: str
+    where: str
 
 
 def mistake_card(item: Mistake | MistakePicture) -> MistakeCard:
     mistake = item.mistake if isinstance(item, MistakePicture) else item
     picture, name = None, ""
-    if isinstance(item, MistakePicture) and (box := item.box):
-        picture, name = embed(close_up(item.image, item.region, box)), item.name
-    others = [f"{part.name} ({count(part.pixels)} px)" for part in mistake.pictures]
-    return MistakeCard(mistake, picture, name, ", ".join(others))
+    if isinstance(item, MistakePicture):
+        picture, name = embed(close_up(item.image, item.region, item.box)), item.name
+    others = listing([part.name for part in mistake.pictures if part.name != name])
+    if name:
+        where = f"Shown: {name}." + (f" Much of it also in {others}." if others else "")
+    else:
+        where = f"Most in {others}." if others else ""
+    return MistakeCard(mistake, picture, name, where)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.contracts import UserError
-from segwright.evaluation.hardest import Box, Mistake, largest_region
+from segwright.evaluation.hardest import Box, Mistake
 from segwright.evaluation.result import Evaluation
 
 Role = Literal["best", "median", "worst"]
@@ -41,26 +41,32 @@ class ReportPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class MistakePicture:
-    """A mistake with a picture that shows it: image uint8 [H, W, 3], RGB; truth and prediction uint8 [H, W]."""
+    """A mistake with a picture that shows it: image uint8 [H, W, 3], RGB; truth and prediction uint8 [H, W].
+
+    box: around the region to show, such as the largest connected one.
+    """
 
     mistake: Mistake
     name: str
     image: Pixels
     truth: Pixels
     prediction: Pixels
+    box: Box
 
     def __post_init__(self) -> None:
         _check_shapes(self.name, self.image, self.truth, self.prediction)
+        top, left, bottom, right = self.box
+        height, width = self.truth.shape
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise UserError(
+                f"report picture {self.name}: box {tuple(self.box)} means rows {top}..{bottom - 1} and columns {left}..{right - 1}; "
+                f"it must lie inside the picture of {height} rows and {width} columns."
+            )
 
     @property
     def region(self) -> NDArray[np.bool_]:
         """bool [H, W]: the pixels of this mistake."""
         return (self.truth == self.mistake.truth) & (self.prediction == self.mistake.predicted)
-
-    @property
-    def box(self) -> Box | None:
-        """Around the largest connected part of the region; None where the mistake does not occur in this picture."""
-        return largest_region(self.truth, self.prediction, self.mistake.truth, self.mistake.predicted)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from segwright.report.wording import number, percent
+from segwright.report.wording import percent
 
 Format = Callable[[float], str]
 MAX_HITS = 300  # things to point at in one chart
@@ -55,8 +55,18 @@ def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     rough = (high - low) / max(wanted, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1.0, 2.0, 5.0, 10.0) if m * power >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [n * step for n in range(first, last + 1)]
+
+
+def covering_ticks(low: float, high: float, wanted: int) -> list[float]:
+    """Round numbers whose first and last enclose low..high."""
+    ticks = nice_ticks(low, high, wanted)
+    if len(ticks) < 2:
+        return [low, high] if high > low else [low]
+    step = ticks[1] - ticks[0]
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [n * step for n in range(first, last + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -123,7 +133,8 @@ class Frame:
         floor = self.height - self.bottom
         marks = [tag("text", form(t), x=scale(t), y=floor + 17, class_="tick middle") for t in ticks]
         line = tag("line", x1=self.left, x2=self.width - self.right, y1=floor, y2=floor, class_="axis")
-        name = tag("text", label, x=(self.left + self.width - self.right) / 2, y=self.height - 4, class_="label middle")
+        middle = (self.left + self.width - self.right) / 2
+        name = tag("text", label, x=middle, y=self.height - 3, class_="label middle") if label else Markup()
         return tag("g", line + join(marks) + name, aria_hidden="true")
 
 
@@ -182,14 +193,14 @@ def line_chart(
     if not series:
         return None
     wide = max(len(s.name) for s in series) if len(series) > 1 else 0
-    frame = Frame(width, height, right=14 + wide * 7)
+    small = width < 300
+    frame = Frame(width, height, right=(16 if small else 20) + wide * 7, bottom=24 if small else 38)
     xs = sorted({px for s in series for px, _ in s.points})
     values = [py for s in series for _, py in s.points]
     low = min(0.0, min(values))
     high = top if top is not None else max(values)
-    ticks = nice_ticks(low, high if high > low else low + 1, 4)
-    high = max(high, low + 1e-12, ticks[-1])
-    x, y = Scale(xs[0], xs[-1], *frame.x_range), Scale(low, high, *frame.y_range)
+    ticks = covering_ticks(low, high if high > low else low + 1, 2 if small else 4)
+    x, y = Scale(xs[0], xs[-1], *frame.x_range), Scale(ticks[0], ticks[-1], *frame.y_range)
 
     lines = [polyline(s.points, x, y, s.color) for s in series]
     if len(series) > 1:
@@ -201,8 +212,9 @@ def line_chart(
         _point(px, series, form, left, right, frame, x, y)
         for px, (left, right) in zip(shown, zones([x(v) for v in shown], *frame.x_range), strict=True)
     ]
-    epochs = [t for t in nice_ticks(xs[0], xs[-1], 6) if t == int(t)] or [xs[0]]
-    axes = frame.y_axis(y, ticks, axis_form or form) + frame.x_axis(x, epochs, lambda t: f"{t:.0f}", "epoch")
+    epochs = [t for t in nice_ticks(xs[0], xs[-1], 4 if small else 6) if t == int(t)] or [xs[0]]
+    name = "" if small else "epoch"
+    axes = frame.y_axis(y, ticks, axis_form or form) + frame.x_axis(x, epochs, lambda t: f"{t:.0f}", name)
     return frame.svg(_summary(title, series, form, best), [axes, *lines, *hits], "lines")
 
 
@@ -259,7 +271,7 @@ def iou_bars(names: Sequence[str], ious: Sequence[float], mean: float) -> Markup
         return None
     named = len(ranked) <= 32
     longest = min(max(len(name) for _, name in ranked), 16) if named else 0
-    frame = Frame(600, 190 + longest * 6 + 14, right=8, bottom=longest * 6 + 16)
+    frame = Frame(600, 262 + longest * 8, left=36, right=8, bottom=longest * 8 + 14)
     y = Scale(0, 1, *frame.y_range)
     floor, slot = y(0), (frame.x_range[1] - frame.x_range[0]) / len(ranked)
     parts = [frame.y_axis(y, [0, 0.25, 0.5, 0.75, 1], lambda t: f"{t * 100:.0f}")]
@@ -285,7 +297,7 @@ def picture_ranks(names: Sequence[str], scores: Sequence[float], marked: dict[st
     ranked = sorted(((s, n) for s, n in zip(scores, names, strict=True) if math.isfinite(s)), key=lambda p: (-p[0], p[1]))
     if len(ranked) < 2:
         return None
-    frame = Frame(960, 190)
+    frame = Frame(960, 180, left=36)
     x, y = Scale(0, len(ranked) - 1, 56, frame.width - 26), Scale(0, 1, *frame.y_range)
     parts = [frame.y_axis(y, [0, 0.25, 0.5, 0.75, 1], lambda t: f"{t * 100:.0f}")]
     dots = "".join(f"M{x(i):.1f} {y(s):.1f}h0" for i, (s, _) in enumerate(ranked))
@@ -302,8 +314,3 @@ def picture_ranks(names: Sequence[str], scores: Sequence[float], marked: dict[st
     parts.append(frame.x_axis(x, [0, len(ranked) - 1], lambda t: f"{t + 1:.0f}", "pictures, best first"))
     told = f"best {percent(ranked[0][0])}, median {percent(ranked[len(ranked) // 2][0])}, worst {percent(ranked[-1][0])}"
     return frame.svg(f"mIoU of {len(ranked)} pictures, sorted: {told}.", parts, "ranks")
-
-
-def value_ticks(value: float) -> str:
-    """Axis numbers without needless digits."""
-    return number(value)

@@ -50,6 +50,17 @@ def correlate(share_K: Floats, iou_K: Floats) -> Correlation:
     return Correlation(pearson(np.log10(share), iou), pearson(ranks(share), ranks(iou)), len(share))
 
 
+def describe(link: Correlation) -> str:
+    """What the rank correlation says, in words."""
+    if not math.isfinite(link.spearman):
+        return "Too few classes, or too little variation, for a correlation."
+    if link.spearman >= 0.5:
+        return "Frequent classes do better than rare ones: the order by frequency resembles the order by IoU."
+    if link.spearman <= -0.5:
+        return "Rare classes do better than frequent ones here, which is unusual: look at the frequent ones first."
+    return "How frequent a class is explains little of its IoU here."
+
+
 @dataclass(frozen=True)
 class Box:
     left: float
@@ -104,7 +115,7 @@ def frequency_figure(
     if not use:
         return None
     shares = [float(share_K[k]) for k in use]
-    frame = Frame(960, 460, left=48, right=20, bottom=42)
+    frame = Frame(960, 440, left=36, right=20, bottom=42)
     x = Scale(min(shares) / 1.6, max(max(shares) * 1.6, 1e-9), *frame.x_range, log=True)
     y = Scale(-0.03, 1.03, *frame.y_range)
     spots = [(x(float(share_K[k])), y(float(iou_K[k]))) for k in use]
@@ -119,13 +130,23 @@ def frequency_figure(
         if box:
             if min(abs(box.left - at_x), abs(box.right - at_x)) > 14 and abs((box.top + box.bottom) / 2 - at_y) > 22:
                 parts.append(tag("line", x1=at_x, y1=at_y, x2=(box.left + box.right) / 2, y2=box.top + 8, class_="leader"))
-            parts.append(tag("text", name, x=(box.left + box.right) / 2, y=box.top + 11.5, class_="mark middle", aria_hidden="true"))
+            parts.append(_label(name, box, at_x))
     for k, (at_x, at_y) in zip(use, spots, strict=True):
         dot = tag("circle", cx=at_x, cy=at_y, r=6, fill=colors[k], class_="swatch")
         text = f"{names[k]}\nIoU {percent(iou_K[k])}\n{percent(share_K[k], 2)} of the pixels"
         parts.append(hit(text, dot + tag("circle", cx=at_x, cy=at_y, r=13, class_="area"), at_x, [at_y]))
     told = "; ".join(f"{names[k]} {percent(share_K[k], 2)} of pixels, IoU {percent(iou_K[k])}" for k in use)
     return frame.svg(f"Class frequency against IoU: {told}.", parts, "scatter")
+
+
+def _label(name: str, box: Box, at_x: float) -> Markup:
+    if box.left > at_x:
+        side, x = "start", box.left
+    elif box.right < at_x:
+        side, x = "end", box.right
+    else:
+        side, x = "middle", (box.left + box.right) / 2
+    return tag("text", name, x=x, y=box.top + 11.5, class_=f"mark {side}", aria_hidden="true")
 
 
 def _share_tick(share: float) -> str:

@@ -1,7 +1,7 @@
-"""The page: everything in one HTML file with no request to anywhere, readable without JavaScript.
+"""The page: everything in one HTML file that requests nothing from anywhere and is readable without JavaScript.
 
 Names of classes, files and runs are hostile until escaped: the templates escape everything by default, and the page
-forbids any script but its own (a content security policy with the hash of the one script).
+allows no script but its own (a content security policy with the hash of that one script).
 """
 
 from __future__ import annotations
@@ -9,31 +9,46 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import re
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from segwright.evaluation.hardest import Mistake, rank_pictures
-from segwright.evaluation.result import Evaluation
+from segwright.evaluation.hardest import rank_pictures, worst_mistakes
 from segwright.files import write_text
 from segwright.report import wording
+from segwright.report.answer import caveats, measures, mistake_card, why_low
+from segwright.report.appendix import data_parts, fact_groups, mark_yaml
 from segwright.report.colors import style_rules, to_hex
-from segwright.report.content import MistakePicture, ReportPicture, RunReport
-from segwright.report.curves import curves
+from segwright.report.content import RunReport
+from segwright.report.curves import curves, time_spent
 from segwright.report.figures import iou_bars, picture_ranks
-from segwright.report.frequency import correlate, frequency_figure
-from segwright.report.pictures import class_picture, close_up, embed, error_picture, wrong_share
-from segwright.report.tables import ClassRow, class_rows, confusion_cells, confusion_data
+from segwright.report.frequency import correlate, describe, frequency_figure
+from segwright.report.gallery import legend, picture_row
+from segwright.report.tables import LEVELS, NAMED_CELLS, class_rows, confusion_cells, confusion_data
 
-PARTS = ("answer", "curves", "classes", "confusion", "frequency", "pictures", "appendix", "reading")
+SECTIONS = {
+    "answer": "Answer",
+    "curves": "Curves",
+    "classes": "Classes",
+    "confusion": "Confusion",
+    "frequency": "Frequency",
+    "pictures": "Pictures",
+    "recipe": "Recipe",
+    "reading": "How to read",
+}
+COLUMNS = {
+    "Share": "share of the labelled pixels that are this class in the truth",
+    "IoU": "intersection over union",
+    "Precision": "of what was called this class, the share that is it",
+    "Recall": "of what is this class, the share that was found",
+    "F1": "F1, which is Dice",
+    "Pictures": "pictures with true pixels of this class",
+}
 
 
 def write_report(report: RunReport, path: Path) -> Path:
@@ -43,7 +58,7 @@ def write_report(report: RunReport, path: Path) -> Path:
 
 def render_report(report: RunReport, *, written: datetime | None = None) -> str:
     """The page as text. written: the time in its footer, now by default."""
-    style = _static("report.css") + "\n" + style_rules(report.evaluation.space)
+    style = _static("report.css") + style_rules(report.evaluation.space)
     script = _static("report.js")
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -72,9 +87,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("percent", "points", "count", "number", "duration"):
-        made.filters[name] = getattr(wording, name)
-    made.filters["thousands"] = wording.count
+    made.filters |= {
+        "percent": wording.percent,
+        "bare": wording.bare,
+        "points": wording.points,
+        "thousands": wording.count,
+        "coefficient": wording.coefficient,
+        "sentence": lambda text: text[:1].upper() + text[1:],
+    }
     return made
 
 
@@ -88,33 +108,46 @@ def _hash(text: str) -> str:
 
 def _content(report: RunReport) -> dict[str, Any]:
     evaluation = report.evaluation
-    scores, space = evaluation.scores, evaluation.space
+    scores, names = evaluation.scores, evaluation.space.class_names
     rows = class_rows(evaluation, report.history)
-    iou_K = np.array([row.iou for row in rows])
-    colors = [to_hex(item.color) for item in space.classes]
-    link = correlate(scores.share, iou_K)
-    ranked = {p.name: p.miou for p in rank_pictures(evaluation)}
+    ious = evaluation.rule.iou(scores)
+    link = correlate(scores.share, ious)
+    ranked = rank_pictures(evaluation)
     return {
+        "sections": SECTIONS.items(),
         "report": report,
         "evaluation": evaluation,
         "scores": scores,
         "rule": evaluation.rule,
         "miou": evaluation.miou,
         "mean_accuracy": evaluation.rule.mean_accuracy(scores),
-        "rows": rows,
-        "means": _means(evaluation),
-        "skyline": iou_bars(space.class_names, iou_K.tolist(), evaluation.miou),
+        "counted": sum(math.isfinite(row.iou) for row in rows),
+        "ignored": int(evaluation.ignored_N.sum()),
         "why": why_low(rows, evaluation.miou),
         "caveats": caveats(evaluation),
-        "mistakes": [_mistake_card(item) for item in report.mistakes],
+        "measures": measures(evaluation),
+        "skyline": iou_bars(names, ious.tolist(), evaluation.miou),
+        "mistakes": [mistake_card(item) for item in report.mistakes],
         "curves": curves(report.history),
-        "cells": confusion_cells(scores, space.class_names),
-        "matrix": confusion_data(scores, space.class_names),
+        "spent": time_spent(report.history),
+        "columns": COLUMNS.items(),
+        "rows": rows,
+        "has_trend": any(row.trend for row in rows),
+        "cells": confusion_cells(scores, names),
+        "matrix": confusion_data(scores, names),
+        "costly": worst_mistakes(evaluation, count=8),
+        "levels": LEVELS,
+        "named": NAMED_CELLS,
         "link": link,
-        "scatter": frequency_figure(space.class_names, colors, scores.share, iou_K, link),
-        "rankline": picture_ranks(list(ranked), list(ranked.values()), {p.name: p.role for p in report.pictures}),
-        "picture_rows": [_picture_row(p, evaluation) for p in report.pictures],
-        "legend": _legend(report.pictures, evaluation),
+        "link_sentence": describe(link),
+        "scatter": frequency_figure(names, [to_hex(c.color) for c in evaluation.space.classes], scores.share, ious, link),
+        "unplaced": [row.name for row in rows if not row.share > 0],
+        "rankline": picture_ranks(
+            [p.name for p in ranked], [p.miou for p in ranked], {p.name: p.role for p in report.pictures}
+        ),
+        "picture_rows": [picture_row(picture, evaluation.space) for picture in report.pictures],
+        "legend": legend(report.pictures, evaluation.space),
         "recipe": mark_yaml(report.recipe_text),
-        "environment": list(flatten(report.environment)),
+        "data": data_parts(report.data),
+        "environment": fact_groups(report.environment),
     }

@@ -34,6 +34,7 @@ class ClassRow:
     recall: float
     f1: float
     images: int
+    taken_id: int
     taken_for: str
     taken_share: float
     trend: Markup | None
@@ -62,9 +63,10 @@ def class_rows(evaluation: Evaluation, history: Sequence[Mapping[str, Any]]) -> 
                 recall=float(scores.recall[k]),
                 f1=float(scores.f1[k]),
                 images=int(evaluation.images_K[k]),
+                taken_id=other,
                 taken_for=names[other] if rate_K[other] > 0 else "",
                 taken_share=float(rate_K[other]),
-                trend=sparkline(values, label=told) if len(values) > 1 else None,
+                trend=sparkline(values, label=told) if len(values) > 1 and any(values) else None,
             )
         )
     return rows

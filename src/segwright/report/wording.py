@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 NONE = "–"
 THIN = "\u202f"  # narrow no-break space: between digits and before a unit
@@ -18,9 +19,14 @@ def percent(value: float | None, digits: int = 1) -> str:
     return f"{value * 100:.{digits}f}{THIN}%"
 
 
+def bare(value: float, digits: int = 1) -> str:
+    """As `percent`, without the unit: for columns that say it in their heading."""
+    return percent(value, digits).replace(f"{THIN}%", "").replace(THIN, "")
+
+
 def points(value: float) -> str:
-    """A difference of two percentages: 0.0191 -> "1.9"."""
-    return f"{value * 100:.1f}"
+    """A difference of two percentages: 0.0191 -> "+1.9"."""
+    return "<0.1" if 0 < value < 0.0005 else f"{value * 100:+.1f}".replace("-", "−")
 
 
 def count(value: float) -> str:
@@ -60,6 +66,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}{THIN}h {whole % 3600 // 60}{THIN}min"
 
 
-def listing(words: list[str]) -> str:
-    """["a", "b", "c"] -> "a, b and c"."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+def listing(words: Sequence[str], *, most: int = 12) -> str:
+    """["a", "b", "c"] -> "a, b and c"; beyond `most` words "a, b and 7 more"."""
+    shown = list(words) if len(words) <= most else [*words[: most - 1], f"{len(words) - most + 1} more"]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else "".join(shown)
+
+
+def coefficient(value: float) -> str:
+    """A correlation with its sign: +0.71, −0.20, "–" where undefined."""
+    return f"{value:+.2f}".replace("-", "−") if math.isfinite(value) else NONE

@@ -35,6 +35,6 @@ class AveragedModel:
 
 
 def _float_pairs(average: nn.Module, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    pairs = list(zip(average.parameters(), model.parameters(), strict=True))
+    pairs: list[tuple[Tensor, Tensor]] = list(zip(average.parameters(), model.parameters(), strict=True))
     pairs += [(a, m) for a, m in zip(average.buffers(), model.buffers(), strict=True) if a.is_floating_point()]
     return pairs

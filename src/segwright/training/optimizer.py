@@ -43,7 +43,9 @@ def build_optimizer(recipe: Optimizer, model: nn.Module) -> torch.optim.Optimize
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state as named tensors: `PARAMETER_INDEX.KEY`."""
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items() if isinstance(value, Tensor)}
+    return {
+        f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items() if isinstance(value, Tensor)
+    }
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
@@ -56,7 +58,9 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
             raise DataError(f"the checkpoint holds optimiser state '{name}', which this model has no parameter for.")
         parameter = parameters[int(index)]
         if tensor.ndim and tensor.shape != parameter.shape:
-            raise DataError(f"optimiser state '{name}' is {tuple(tensor.shape)}; the parameter is {tuple(parameter.shape)}.")
+            raise DataError(
+                f"optimiser state '{name}' is {tuple(tensor.shape)}; the parameter is {tuple(parameter.shape)}."
+            )
         placed = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor) if tensor.ndim else tensor
         state.setdefault(int(index), {})[key] = placed.detach()
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

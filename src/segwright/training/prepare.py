@@ -17,6 +17,7 @@ from segwright.contracts import Batch, Dataset, UserError
 from segwright.data.inspect import fingerprint
 from segwright.data.loading import TrainLoader
 from segwright.data.statistics import class_weights
+from segwright.inference.running import FORMATS
 from segwright.labels import LabelSpace
 from segwright.losses import total_loss
 from segwright.metrics.protocols import find_protocol
@@ -26,7 +27,7 @@ from segwright.runs import Run, create_run
 from segwright.runs.environment import environment
 from segwright.training.averaging import AveragedModel
 from segwright.training.optimizer import build_optimizer
-from segwright.training.probe import FORMATS, candidates, measure_modes
+from segwright.training.probe import candidates, measure_modes
 from segwright.training.progress import TrainingProgress
 from segwright.training.schedule import build_schedule
 from segwright.training.state import Counters, Learner
@@ -132,13 +133,13 @@ def _read(
         cache=recipe.data.cache,
         pin=device.startswith("cuda"),
     )
-    with counting(console, "reading pictures") as progress:
+    with Counting(console, "reading pictures") as progress:
         loader.preload(progress)
     return loader, validation
 
 
 def _fingerprint(dataset: Dataset, space: LabelSpace, split: str, console: Console) -> dict[str, Any]:
-    with counting(console, f"fingerprint of {split}") as progress:
+    with Counting(console, f"fingerprint of {split}") as progress:
         return fingerprint(dataset, space, progress)
 
 
@@ -206,7 +207,7 @@ def _with_fastest_mode(recipe: Recipe, segmenter: Segmenter, loss: nn.Module, co
     return _with(recipe, "training", precision=best.precision, memory_format=best.memory_format)
 
 
-class counting:
+class Counting:
     """A progress bar for `done of total` callbacks; silent where there is no terminal."""
 
     def __init__(self, console: Console, what: str) -> None:
@@ -214,7 +215,7 @@ class counting:
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task(what, total=None)
 
-    def __enter__(self) -> counting:
+    def __enter__(self) -> Counting:
         self._bar.start()
         return self
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+from segwright.inference.running import FORMATS
+
 TOO_SLOW = 2.5  # a mode whose second step takes this many times the best is not measured further
-LowStep = Callable[[nn.Module, Tensor, str, str], None]
+TrialStep = Callable[[nn.Module, Tensor, str, str], None]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def candidates(precision: str, memory_format: str, device: str) -> list[tuple[st
 
 
 def measure_modes(
-    model: nn.Module, step: LowStep, image: Tensor, modes: list[tuple[str, str]], *, device: str, repeats: int = 3
+    model: nn.Module, step: TrialStep, image: Tensor, modes: list[tuple[str, str]], *, device: str, repeats: int = 3
 ) -> list[Mode]:
     """Time one training step in each mode, fastest first. Neither `model` nor the random state changes.
 

@@ -36,7 +36,9 @@ class TrainingProgress:
             yield self
             return
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f}%"))
-        with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[status]}"), console=self.console) as bar:
+        with Progress(
+            *columns, TimeRemainingColumn(), TextColumn("{task.fields[status]}"), console=self.console
+        ) as bar:
             self._bar, self._task = bar, bar.add_task("training", total=self.total, completed=start, status="")
             yield self
         self._bar = None
@@ -49,7 +51,9 @@ class TrainingProgress:
             self._bar.update(self._task, completed=step, description=f"epoch {epoch + 1}/{self.epochs}", status=status)
         elif not self.console.is_terminal and time.monotonic() - self._last_line > PLAIN_INTERVAL_S:
             self._last_line = time.monotonic()
-            self.console.print(f"epoch {epoch + 1}/{self.epochs} · step {step}/{self.total} · {status} · {self.left()} left")
+            self.console.print(
+                f"epoch {epoch + 1}/{self.epochs} · step {step}/{self.total} · {status} · {self.left()} left"
+            )
 
     def left(self) -> str:
         """Estimated time left, such as 3:05."""

@@ -15,11 +15,12 @@ from typing import Any
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from segwright.contracts import Batch, Dataset, SegwrightError
 from segwright.data.loading import TrainLoader
 from segwright.inference.measure import Measured, measure
+from segwright.inference.running import DTYPES
 from segwright.losses import total_loss
 from segwright.metrics.protocols import find_protocol
 from segwright.metrics.scores import Scores, scores
@@ -28,7 +29,6 @@ from segwright.recipe import Recipe
 from segwright.runs import Run
 from segwright.runs.checkpoint import load_checkpoint, save_checkpoint
 from segwright.training.interrupt import Interrupted, StopRequest, stop_requests
-from segwright.training.probe import DTYPES
 from segwright.training.progress import TrainingProgress
 from segwright.training.schedule import set_learning_rate
 from segwright.training.state import Learner, collect, restore
@@ -63,7 +63,7 @@ class Trainer:
     def fit(self) -> None:
         """Train to the end. Raises Interrupted after saving when a signal asks to stop."""
         counters = self.learner.counters
-        with self.progress.live(counters.step), stop_requests(self.progress.say) as request:
+        with self.loader, self.progress.live(counters.step), stop_requests(self.progress.say) as request:
             if not self.run.last.exists():
                 self._save()  # so that a run stopped in its first epoch can be resumed
             while not self.finished:
@@ -226,7 +226,9 @@ class Trainer:
             f"data wait {self._row['data_wait']:.1%}{mark}"
         )
         if counters.stopped_early:
-            text += f"\nno better mIoU in {counters.bad_validations} validations: stopping early, as training.patience says"
+            text += (
+                f"\nno better mIoU in {counters.bad_validations} validations: stopping early, as training.patience says"
+            )
         return text
 
     def _provenance(self) -> dict[str, Any]:
@@ -286,7 +288,9 @@ def explain_first_loss(loss: float, num_classes: int) -> str:
     if loss < 0.6 * expected:
         cause = "the weights are already trained, or one class fills the first batch"
     else:
-        cause = "the last layer starts with large weights, the input is not normalised, or the class weights are extreme"
+        cause = (
+            "the last layer starts with large weights, the input is not normalised, or the class weights are extreme"
+        )
     return f"[yellow]first loss {loss:.2f} is far from ln {num_classes} = {expected:.2f}: {cause}[/]"
 
 

@@ -7,9 +7,9 @@ from random import Random
 
 import numpy as np
 
-from segwright.data.streets.camera import Points
+from segwright.data.streets.camera import Camera, Points
 from segwright.data.streets.canvas import Canvas, array
-from segwright.data.streets.facades import Look, facade, hazed
+from segwright.data.streets.facades import Look, draw_cells, facade, hazed
 from segwright.data.streets.ids import BRIDGE, BUILDING, VEGETATION
 from segwright.data.streets.light import BACK, Colour, Vector, mix, scaled
 
@@ -33,9 +33,8 @@ class House:
         return self.look.storeys * self.look.storey_height + 0.6
 
 
-def corners(canvas: Canvas, house: House) -> Points:
+def footprint(camera: Camera, house: House) -> Points:
     """(x, z) of near front, far front, far back, near back: float64 [4, 2]."""
-    camera = canvas.camera
     near, far = camera.street(house.front, house.start), camera.street(house.front, house.stop)
     back = house.side * DEPTH
     return array([(near[0], near[2]), (far[0], far[2]), (far[0] + back, far[2]), (near[0] + back, near[2])])
@@ -58,7 +57,7 @@ def _cell_px(canvas: Canvas, ends: Points, cells: int, storey: float) -> tuple[i
 def paint_house(canvas: Canvas, house: House) -> None:
     """Back to front: roof, the end that looks at the camera, the street front, cornice and chimneys."""
     look, light, rng = house.look, canvas.light, Random(house.seed)
-    box = corners(canvas, house)
+    box = footprint(canvas.camera, house)
     top = house.height
     eave: Vector = (-house.side * 1.0, 0.0, 0.0)
     shadow = rng.uniform(0.45, 1.0)
@@ -69,6 +68,7 @@ def paint_house(canvas: Canvas, house: House) -> None:
         _roof(canvas, house, box)
     bays = max(1, round((house.stop - house.start) / look.bay))
     end_bays = max(1, round(DEPTH / look.bay))
+    cells = draw_cells(look, light, rng, near=house.start < 45)
     for ends, count, gain, is_front in (
         (box[[0, 3]], end_bays, end_gain, False),
         (box[[0, 1]], bays, front_gain, True),
@@ -76,7 +76,7 @@ def paint_house(canvas: Canvas, house: House) -> None:
         if not _in_view(canvas, ends, top):
             continue
         size = _cell_px(canvas, ends, count, look.storey_height)
-        texture = facade(look, light, rng, look.storeys, count, size, gain, front=is_front)
+        texture = facade(look, cells, light, rng, count, size, gain, front=is_front)
         canvas.wall(ends, 0.0, top, hazed(texture, light, float(ends[0, 1]), float(ends[1, 1])), BUILDING)
     _cornice(canvas, house, box, front_gain)
 

@@ -206,39 +206,61 @@ def _street_cell(look: Look, light: Light, rng: Random, kind: str) -> tuple[Imag
     return cell, lamp
 
 
+@dataclass(frozen=True)
+class Cells:
+    """Window cells of one house: pictures and lamp masks of upper floors, bare wall, and ground floor."""
+
+    pictures: NDArray[np.uint8]
+    lamps: NDArray[np.uint8]
+    upper: int
+    bare: int
+    street: int
+
+
+def draw_cells(look: Look, light: Light, rng: Random, *, near: bool) -> Cells:
+    """Draw the cells of a house; far houses get along with fewer."""
+    upper = [_window_cell(look, light, rng) for _ in range(4 if near else 2)]
+    if look.balcony:
+        _railing(upper[0][0], look)
+    bare = [(_wall_cell(look, rng), np.zeros((CELL, CELL), np.uint8))]
+    if look.shop is not None:
+        kinds: tuple[str, ...] = ("shop", "shop", "door") if near else ("shop",)
+    else:
+        kinds = ("window", "door", "garage" if rng.random() < 0.3 else "window") if near else ("window",)
+    street = [_street_cell(look, light, rng, kind) for kind in kinds]
+    pictures, lamps = zip(*upper, *bare, *street, strict=True)
+    return Cells(np.stack(pictures), np.stack(lamps), len(upper), 1, len(street))
+
+
 def facade(
-    look: Look, light: Light, rng: Random, floors: int, bays: int, cell_px: tuple[int, int], gain: Colour, *, front: bool
+    look: Look, cells: Cells, light: Light, rng: Random, bays: int, cell_px: tuple[int, int], gain: Colour, *, front: bool
 ) -> Image:
-    """Texture of one side of a house: uint8 [floors·h, bays·w, 3], lit but without haze.
+    """Texture of one side of a house: uint8 [storeys·h, bays·w, 3], lit but without haze.
 
     cell_px: (h, w) of one cell; gain: light on the wall; front: with doors and shops on the ground floor.
     """
     height, width = cell_px
-    upper = [_window_cell(look, light, rng) for _ in range(4)]
+    floors = look.storeys
+    fit = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in cells.pictures]
+    draw = np.random.default_rng(rng.getrandbits(32))
+    pick = draw.integers(0, cells.upper, (floors, bays))
     if look.balcony and front:
-        for cell, _ in upper[:2]:
-            _railing(cell, look)
-    if not front:
-        upper = upper[:2] + [(_wall_cell(look, rng), np.zeros((CELL, CELL), np.uint8)) for _ in range(4)]
-    if not front:
-        street = [upper[2], upper[3]]
-    elif look.shop is not None:
-        street = [_street_cell(look, light, rng, kind) for kind in ("shop", "shop", "door", "shop")]
-    else:
-        last = "garage" if rng.random() < 0.3 else "window"
-        street = [_street_cell(look, light, rng, kind) for kind in ("window", "window", "door", last)]
-    cells = np.stack([cv2.resize(c, (width, height), interpolation=cv2.INTER_AREA) for c, _ in upper + street])
-    lamps = np.stack([cv2.resize(m, (width, height), interpolation=cv2.INTER_AREA) for _, m in upper + street])
-    pick = np.array([[rng.randrange(len(upper)) for _ in range(bays)] for _ in range(floors)])
-    if look.balcony:
-        pick[:, :] = np.where(np.arange(bays)[None] % 3 == rng.randrange(3), 0, np.maximum(pick, 2))
-    pick[-1] = [len(upper) + rng.randrange(len(street)) for _ in range(bays)]
-    texture = cells[pick].transpose(0, 2, 1, 3, 4).reshape(floors * height, bays * width, 3)
-    lamp = lamps[pick].transpose(0, 2, 1, 3).reshape(floors * height, bays * width)
-    return _lit(np.asarray(texture), np.asarray(lamp), light, gain, rng)
+        pick = np.where(np.arange(bays)[None] % 3 == rng.randrange(3), 0, np.maximum(pick, 1))
+    if front:
+        pick[-1] = draw.integers(cells.upper + cells.bare, len(fit), bays)
+    else:  # the end of a house has few windows, at best some columns of them
+        blind = draw.random(bays) < 0.6
+        pick[:, blind] = cells.upper
+        pick[-1] = cells.upper
+    texture = np.stack(fit)[pick].transpose(0, 2, 1, 3, 4).reshape(floors * height, bays * width, 3)
+    lamp = None
+    if light.night > 0:
+        masks = np.stack([cv2.resize(m, (width, height), interpolation=cv2.INTER_AREA) for m in cells.lamps])
+        lamp = masks[pick].transpose(0, 2, 1, 3).reshape(floors * height, bays * width)
+    return _lit(texture, lamp, light, gain, rng)
 
 
-def _lit(texture: Image, lamp: Image, light: Light, gain: Colour, rng: Random) -> Image:
+def _lit(texture: Image, lamp: Image | None, light: Light, gain: Colour, rng: Random) -> Image:
     """Stains, dirt towards the foot, light of the day and of the rooms."""
     rows, cols = texture.shape[:2]
     row, col = rng.randrange(TILE - 200), rng.randrange(TILE - 200)
@@ -246,7 +268,7 @@ def _lit(texture: Image, lamp: Image, light: Light, gain: Colour, rng: Random) -
     foot = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
     tone: NDArray[np.float32] = (1 + stain * np.float32(0.045)) * (1.03 - 0.16 * foot**3)
     lit = texture * (tone[..., None] * np.array(gain, np.float32))
-    if light.night > 0:
+    if lamp is not None:
         shine = (lamp.astype(np.float32) / 255 * np.float32(0.95 * light.night))[..., None]
         lit = lit * (1 - shine) + np.array((252, 208, 130), np.float32) * shine
     return np.clip(lit, 0, 255).astype(np.uint8)

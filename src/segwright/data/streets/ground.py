@@ -99,9 +99,12 @@ def _texture(canvas: Canvas, surface: Surface, rng: Random) -> None:
     )  # fmt: skip
     factor = np.asarray(fine[..., 0], np.float32)
     paved = (ids == SIDEWALK) if surface.slabs else np.zeros(ids.shape, bool)
-    if surface.cobbles:
-        paved |= ids == ROAD
     green = (ids == TERRAIN) | (ids == RAIL_TRACK) | (ids == GROUND)
+    if surface.cobbles:
+        stones = cv2.remap(
+            surfaces()[..., 1].copy(), np.mod(s * texel * 2.6, TILE), np.mod(z * texel * 2.6, TILE), cv2.INTER_LINEAR
+        )
+        cv2.copyTo(stones.astype(np.float32), (ids == ROAD).astype(np.uint8), factor)
     cv2.copyTo(fine[..., 1].astype(np.float32), paved.astype(np.uint8), factor)
     cv2.copyTo(fine[..., 2].astype(np.float32), green.astype(np.uint8), factor)
     # Far away a texel is smaller than a pixel: fade the grain there instead of letting it flicker.
@@ -142,7 +145,7 @@ class Shade:
         self.contact: NDArray[np.uint8] = np.zeros(shape, np.uint8)
         sun = canvas.light.sun
         self.slope = (-sun[0] / sun[1], -sun[2] / sun[1])
-        self.strength = min(0.62, 0.75 * sum(canvas.light.direct) / 3)
+        self.strength = min(0.5, 0.7 * sum(canvas.light.direct) / 3)
 
     def prism(self, footprint_N2: Points, low: float, high: float) -> None:
         """Shadow of an upright prism: footprint in world (x, z), from height low to high."""

@@ -50,7 +50,7 @@ class Light:
         """Light that a matt surface sends back, as a factor for each channel. lit: 0 in shadow, 1 in the sun."""
         facing = normal[0] * self.sun[0] + normal[1] * self.sun[1] + normal[2] * self.sun[2]
         sun = max(facing, 0.0) * lit
-        sky = 0.78 + 0.22 * normal[1]
+        sky = 0.86 + 0.14 * normal[1]
         a, d = self.ambient, self.direct
         return (a[0] * sky + d[0] * sun, a[1] * sky + d[1] * sun, a[2] * sky + d[2] * sun)
 
@@ -80,17 +80,17 @@ def draw_light(rng: Random) -> Light:
     v = rng.uniform
     if kind in ("clear", "fair"):
         warm = v(0, 1)
-        strength = v(0.62, 0.85)
+        strength = v(0.5, 0.74)
         direct = (strength * (1.05 + 0.08 * warm), strength, strength * (0.96 - 0.16 * warm))
         horizon = mix((196, 214, 232), (232, 224, 208), warm * 0.7)
         return Light(
-            kind, _sun(rng, 22, 62), direct, (0.45, 0.49, 0.56), mix((66, 124, 200), (104, 150, 206), v(0, 1)),
+            kind, _sun(rng, 22, 62), direct, (0.55, 0.58, 0.63), mix((66, 124, 200), (104, 150, 206), v(0, 1)),
             horizon, horizon, v(0.0006, 0.0025), v(0.0, 0.3) if kind == "clear" else v(0.35, 0.65),
         )  # fmt: skip
     if kind in ("overcast", "rain", "fog", "snow"):
         grey = v(188, 232) if kind != "rain" else v(150, 195)
         horizon = (grey, grey + 2, grey + 5)
-        level = v(0.74, 0.95) if kind != "rain" else v(0.6, 0.78)
+        level = v(0.84, 1.06) if kind != "rain" else v(0.68, 0.86)
         haze = {"fog": v(0.010, 0.028), "rain": v(0.004, 0.009), "snow": v(0.004, 0.01)}.get(kind, v(0.001, 0.003))
         return Light(
             kind, _sun(rng, 40, 70), (0.1, 0.1, 0.1), (level * 0.98, level, level * 1.03),
@@ -102,7 +102,7 @@ def draw_light(rng: Random) -> Light:
         horizon = mix((250, 190, 130), (232, 160, 150), v(0, 1))
         strength = v(0.35, 0.6)
         return Light(
-            kind, _sun(rng, 7, 15), (strength * 1.25, strength * 0.82, strength * 0.5), (0.46, 0.44, 0.53),
+            kind, _sun(rng, 7, 15), (strength * 1.25, strength * 0.82, strength * 0.5), (0.52, 0.49, 0.57),
             mix((70, 90, 150), (120, 120, 160), v(0, 1)), horizon, scaled(horizon, 0.85), v(0.001, 0.004), v(0.2, 0.7),
             night=0.35, wet=v(0, 0.6) if rng.random() < 0.2 else 0.0,
         )  # fmt: skip

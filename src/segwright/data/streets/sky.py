@@ -18,7 +18,7 @@ def paint_sky(canvas: Canvas, rng: Random) -> None:
     camera, light = canvas.camera, canvas.light
     canvas.ids[:] = SKY
     rows = min(camera.height, int(camera.centre_y + 0.12 * camera.height) + 2)
-    step = max(1, camera.height // 256)
+    step = max(2, camera.height // 128)
     v = np.arange(step / 2, rows + step, step, dtype=np.float32)[:, None]
     u = np.arange(step / 2, camera.width + step, step, dtype=np.float32)[None, :]
     rise = (camera.centre_y - v) / camera.focal - float(camera.rotation[1, 2])

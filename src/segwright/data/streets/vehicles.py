@@ -140,18 +140,16 @@ class _BodyPainter:
         if not decal.mirror:
             return self.shade(decal.colour, normal, decal.shine)
         sky = self.canvas.light.zenith if normal[1] < 0.5 else self.canvas.light.horizon
-        tone = mix(decal.colour, sky, 0.12 + 0.3 * max(normal[1], 0.0))
-        if self.canvas.light.night > 0.5:
-            tone = scaled(tone, 0.6)
+        tone = scaled(mix(decal.colour, sky, 0.08 + 0.16 * max(normal[1], 0.0)), 1.0 - 0.6 * self.canvas.light.night)
         return mix(tone, self.canvas.light.haze, self.canvas.light.fog(self.depth))
 
     def _reflection(self, world: Points, normal: Vector) -> None:
         """A pale band across the upper part of a pane."""
         if len(world) != 4:
             return
-        tone = mix(self._tone(Decal(world, (44, 52, 60), mirror=True), normal), self.canvas.light.horizon, 0.28)
+        tone = mix(self._tone(Decal(world, (44, 52, 60), mirror=True), normal), self.canvas.light.horizon, 0.13)
         a, b, c, d = world
-        band = np.stack([a + (d - a) * 0.58, b + (c - b) * 0.66, b + (c - b) * 0.96, a + (d - a) * 0.96])
+        band = np.stack([a + (d - a) * 0.58, b + (c - b) * 0.72, b + (c - b) * 0.97, a + (d - a) * 0.97])
         self.canvas.face(band, tone)
 
     def _on_side(self, decal: Decal, normal: Vector) -> None:

@@ -1,0 +1,101 @@
+"""CamVid from scratch on this processor: the shipped recipe `camvid-cpu`, one process a seed, mIoU against minutes.
+
+python -m benchmarks.camvid_cpu [--root DIR] [--seeds 0 1 2] [key=value ...]
+
+Writes benchmarks/results/camvid_cpu.json: for each seed the curve [minutes, epoch, val mIoU], where minutes is the wall
+time of the whole command so far: start-up, reading, probing, training and validating. The peer in the same folder of
+results is a plain loop with a net of the same family (see docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+RESULTS = PROJECT / "benchmarks" / "results"
+
+
+def train(root: Path, seed: int, overrides: list[str], runs: Path) -> dict[str, object]:
+    """Train once in a process of its own; the curve by wall time since the process began."""
+    name = f"seed{seed}"
+    command = [sys.executable, "-m", "segwright.cli", "train", "camvid-cpu", f"data.root={root}", f"seed={seed}"]
+    began = time.time()
+    subprocess.run([*command, "--name", name, "--runs", str(runs), *overrides], check=True)
+    whole = time.time() - began
+    rows = [json.loads(line) for line in (runs / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    train_rows = [r for r in rows if r["kind"] == "train"]
+    val_rows = [r for r in rows if r["kind"] == "val"]
+    spent, at_epoch = 0.0, {}
+    for row in rows:  # training and validation alternate; start-up is what is left of the whole
+        spent += row["seconds"]
+        at_epoch[row["epoch"], row["kind"]] = spent
+    start_up = (runs / name / "recipe.yaml").stat().st_mtime - began
+    curve = [
+        [round((start_up + at_epoch[r["epoch"], "val"]) / 60, 2), r["epoch"], round(r["miou"], 4)] for r in val_rows
+    ]
+    last = json.loads((runs / name / "evaluation" / "val.json").read_text(encoding="utf-8"))
+    return {
+        "seed": seed,
+        "whole_command_minutes": round(whole / 60, 2),
+        "epochs": train_rows[-1]["epoch"],
+        "best_val_miou": round(last["miou"], 4),
+        "last_val_miou": round(val_rows[-1]["miou"], 4),
+        "curve_minutes_epoch_miou": curve,
+        "images_per_s_median": sorted(r["images_per_s"] for r in train_rows)[len(train_rows) // 2],
+        "data_wait_share": round(
+            sum(r["data_wait"] * r["seconds"] for r in train_rows) / sum(r["seconds"] for r in train_rows), 5
+        ),
+        "peak_memory_mb": train_rows[-1]["peak_memory_mb"],
+        "iou": last["iou"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=default_root())
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=RESULTS / "camvid_cpu.json")
+    parser.add_argument("overrides", nargs="*", help="recipe keys, such as training.epochs=5")
+    arguments = parser.parse_args()
+    if not (arguments.root / "train").is_dir():
+        sys.exit(f"CamVid is not in {arguments.root}: give its folder with --root (it holds train/ and trainannot/)")
+    from segwright.files import write_json
+    from segwright.runs.environment import environment
+
+    with tempfile.TemporaryDirectory() as runs:
+        results = []
+        for seed in arguments.seeds:
+            results.append(train(arguments.root, seed, arguments.overrides, Path(runs)))
+            write_json(
+                arguments.out,
+                {
+                    "what": "CamVid, 11 classes, from scratch; val mIoU pooled at 480×360, void ignored",
+                    "command": "segwright train camvid-cpu data.root=DIR seed=N",
+                    "overrides": arguments.overrides,
+                    "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "environment": environment(),
+                    "seeds": results,
+                },
+            )
+    print(
+        json.dumps(
+            [{k: r[k] for k in ("seed", "best_val_miou", "whole_command_minutes", "data_wait_share")} for r in results]
+        )
+    )
+
+
+def default_root() -> Path:
+    shared = os.environ.get("SEGWRIGHT_SHARED_DATA")
+    return (Path(shared) if shared else PROJECT.parent / "shared" / "data") / "camvid"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Class ids as pictures: colour masks, overlays with outlines, and a legend strip.
+
+Letters: H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from segwright.contracts import IGNORE
+from segwright.labels import LabelSpace
+
+RGB = NDArray[np.uint8]
+INK, PAPER, FRAME = (32, 36, 42), (255, 255, 255), (150, 156, 164)
+
+
+def class_shares(ids_HW: NDArray[np.uint8], space: LabelSpace) -> dict[str, float]:
+    """Class name -> share of the pixels that are not IGNORE, 0..1, the largest first; empty classes are left out."""
+    counts = np.bincount(ids_HW.ravel(), minlength=256)[: space.num_classes]
+    total = max(1, int(counts.sum()))
+    order = [k for k in np.argsort(-counts, kind="stable").tolist() if counts[k]]
+    return {space.class_names[k]: int(counts[k]) / total for k in order}
+
+
+def palette_picture(ids_HW: NDArray[np.uint8], space: LabelSpace) -> Image.Image:
+    """A palette picture: its indices are the class ids, its 256 palette entries the class colours (IGNORE is black).
+
+    Viewers show colours, and Pillow's raw read (`np.asarray(Image.open(path))`) gives the ids back.
+    """
+    picture = Image.fromarray(ids_HW)
+    picture.putpalette(space.palette.tobytes())  # all 256 entries: short palettes make 1- to 4-bit files
+    return picture
+
+
+def overlay(rgb_HWC: RGB, ids_HW: NDArray[np.uint8], space: LabelSpace, *, opacity: float = 0.5) -> RGB:
+    """The picture with class colours laid over it at `opacity` (0..1), and outlines where classes meet.
+
+    rgb: uint8 [H, W, 3], RGB. ids: uint8 [H, W]; pixels that are IGNORE keep the picture. Returns uint8 [H, W, 3].
+    """
+    colors = space.colorize(ids_HW)
+    mixed = cv2.addWeighted(rgb_HWC, 1 - opacity, colors, opacity, 0)
+    outline = _outline(ids_HW)
+    strong = min(1.0, 1.7 * opacity)  # the outline is the class colour again, only denser
+    mixed[outline] = cv2.addWeighted(rgb_HWC, 1 - strong, colors, strong, 0)[outline]
+    void = ids_HW == IGNORE
+    mixed[void] = rgb_HWC[void]
+    return np.asarray(mixed, np.uint8)
+
+
+def _outline(ids_HW: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """True for pixels beside a pixel of another class; two pixels wide in pictures of more than a megapixel."""
+    size = 3 if ids_HW.size < 1_000_000 else 5
+    kernel = cv2.getStructuringElement(cv2.MORPH_CROSS, (size, size))
+    return np.asarray(cv2.dilate(ids_HW, kernel) != cv2.erode(ids_HW, kernel))
+
+
+def with_legend(picture: RGB, shares: Mapping[str, float], space: LabelSpace) -> RGB:
+    """The picture with a strip below it: a swatch, the name and the share of pixels of each class in `shares`.
+
+    Text grows with the picture. A picture too narrow for one entry gets white space to its right. Returns uint8 RGB.
+    """
+    height, width = picture.shape[:2]
+    size = int(min(40, max(13, 0.016 * (width + height))))
+    font = ImageFont.load_default(size)
+    colors = {item.name: item.color for item in space.classes}
+    names = {name: shown if len(shown := name.strip()) <= 28 else f"{shown[:27]}…" for name in shares}
+    values = {name: _percent(share) for name, share in shares.items()}
+    name_width = max((font.getlength(text) for text in names.values()), default=0)
+    value_width = max((font.getlength(text) for text in values.values()), default=0)
+    swatch, gap, line = round(1.1 * size), round(0.6 * size), round(1.75 * size)
+    entry = round(swatch + gap + name_width + gap + value_width)
+    margin, between = round(1.1 * size), round(1.4 * size)
+    columns = max(1, (width - 2 * margin + between) // (entry + between))
+    rows = -(-len(shares) // columns)
+    columns = -(-len(shares) // max(1, rows))  # without empty columns on the right
+    canvas_width = max(width, entry + 2 * margin)
+    canvas = Image.new("RGB", (canvas_width, height + (2 * margin + rows * line if shares else 0)), PAPER)
+    canvas.paste(Image.fromarray(picture), (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    step = (canvas_width - 2 * margin + between) // max(1, columns)
+    for position, name in enumerate(shares):
+        column, row = divmod(position, rows)
+        left, middle = margin + column * step, height + margin + row * line + line // 2
+        top = middle - swatch // 2
+        box = (left, top, left + swatch, top + swatch)
+        draw.rounded_rectangle(box, radius=max(2, swatch // 5), fill=colors[name], outline=FRAME)
+        draw.text((left + swatch + gap, middle), names[name], INK, font, anchor="lm")
+        draw.text((left + entry, middle), values[name], INK, font, anchor="rm")
+    return np.asarray(canvas)
+
+
+def _percent(share: float) -> str:
+    return "<0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"

@@ -1,0 +1,177 @@
+"""Fast-SCNN: a real-time net whose detail branch and context branch share their first three layers.
+
+Source: Poudel, Liwicki, Cipolla, "Fast-SCNN: Fast Semantic Segmentation Network", BMVC 2019 (arXiv 1902.04502).
+The paper states 1.11 M parameters for 19 classes; this form has 1,137,763, because the paper leaves details open that are
+chosen here: every convolution but the last is followed by BatchNorm, depthwise ones too, and the pooling pyramid is that of
+PSPNet with its input put beside the four means. The 1×1 mean has a bias instead of a BatchNorm, which would refuse
+a batch of one picture: one value a channel has no variance.
+
+Letters: B batch, C channels, H W pixels, K classes, h w reduced sizes, s pyramid bins.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segwright.contracts import Outputs, UserError
+
+EXPANSION = 6
+BINS = (1, 2, 3, 6)
+
+
+class FastSCNN(nn.Module):
+    """Learning to down-sample, global feature extractor with a pooling pyramid, feature fusion, classifier.
+
+    width: factor on all channel counts (rounded to multiples of 8).
+    head_stride: 8, as in the paper, or 4: the third layer keeps its size, so that logits come at a quarter of the picture's
+        size and poles and signs are finer, for about four times the arithmetic.
+    auxiliary: in training, add a classifier on the shared layers and one on the context branch (the paper weighs their
+        losses 0.4 each); evaluation does without them.
+    Input: float [B, 3, H, W], normalised, H and W multiples of 4·head_stride. Output: logits [B, K, H/head_stride,
+    W/head_stride]. Training needs more than one value a channel at H/(4·head_stride): BatchNorm refuses a single one.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        width: float = 1.0,
+        head_stride: int = 8,
+        auxiliary: bool = False,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if head_stride not in (4, 8):
+            raise UserError(f"fast_scnn: head_stride is {head_stride}; allowed are 8 (as in the paper) and 4 (finer).")
+        if not 0.05 <= width <= 16 or not 0 <= dropout < 1:
+            raise UserError(
+                f"fast_scnn: width is {width} and dropout {dropout}; allowed are 0.05..16 and 0..1 (without 1)."
+            )
+        self.stride = 4 * head_stride
+        self.unused: tuple[str, ...] = ()
+        c32, c48, c64, c96, c128 = (max(8, round(c * width / 8) * 8) for c in (32, 48, 64, 96, 128))
+        self.down_sample = nn.Sequential(
+            _conv(3, c32, 3, stride=2),
+            _separable(c32, c48, stride=2),
+            _separable(c48, c64, stride=head_stride // 4),
+        )
+        self.context = nn.Sequential(
+            *_stage(c64, c64, blocks=3, stride=2),
+            *_stage(c64, c96, blocks=3, stride=2),
+            *_stage(c96, c128, blocks=3, stride=1),
+            PoolingPyramid(c128),
+        )
+        self.fusion = Fusion(c64, c128)
+        self.classify = nn.Sequential(
+            _separable(c128, c128), _separable(c128, c128), nn.Dropout(dropout), nn.Conv2d(c128, num_classes, 1)
+        )
+        heads = [_auxiliary_head(c, num_classes, dropout) for c in (c64, c128)] if auxiliary else []
+        self.auxiliary = nn.ModuleList(heads)
+
+    def forward(self, image_BCHW: Tensor) -> Outputs:
+        detail = self.down_sample(image_BCHW)
+        context = self.context(detail)
+        logits = self.classify(self.fusion(detail, context))
+        if not self.training:
+            return Outputs(logits)
+        return Outputs(logits, tuple(head(x) for head, x in zip(self.auxiliary, (detail, context), strict=False)))
+
+
+class InvertedResidual(nn.Module):
+    """Widen by 1×1, filter by depthwise 3×3, narrow by 1×1 without a ReLU; adds its input where the shapes agree.
+
+    Source: Sandler et al., "MobileNetV2", CVPR 2018.
+    """
+
+    def __init__(self, channels: int, out: int, *, stride: int) -> None:
+        super().__init__()
+        wide = channels * EXPANSION
+        self.adds = stride == 1 and channels == out
+        self.layers = nn.Sequential(
+            _conv(channels, wide, 1), _conv(wide, wide, 3, stride=stride, groups=wide), _conv(wide, out, 1, relu=False)
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW + self.layers(x_BCHW) if self.adds else self.layers(x_BCHW)
+
+
+class PoolingPyramid(nn.Module):
+    """Means over 1×1, 2×2, 3×3 and 6×6 regions, each up-sampled again and put beside the input; same channels out.
+
+    Source: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, channels // 4, 1), nn.ReLU(inplace=True))
+            if bins == 1
+            else _conv(channels, channels // 4, 1)
+            for bins in BINS
+        )
+        self.project = _conv(channels + len(BINS) * (channels // 4), channels, 1)
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        size = x_BChw.shape[-2:]
+        pooled = [branch(region_means(x_BChw, bins)) for bins, branch in zip(BINS, self.branches, strict=True)]
+        wide = [F.interpolate(p, size=size, mode="bilinear", align_corners=False) for p in pooled]
+        return self.project(torch.cat([x_BChw, *wide], dim=1))
+
+
+class Fusion(nn.Module):
+    """Bring the context to the size of the detail, match the channels, add, ReLU."""
+
+    def __init__(self, detail: int, context: int) -> None:
+        super().__init__()
+        self.spread = _conv(context, context, 3, groups=context, dilation=4)
+        self.context = _conv(context, context, 1, relu=False)
+        self.detail = _conv(detail, context, 1, relu=False)
+
+    def forward(self, detail_BChw: Tensor, context_BChw: Tensor) -> Tensor:
+        context = F.interpolate(context_BChw, size=detail_BChw.shape[-2:], mode="bilinear", align_corners=False)
+        return F.relu(self.detail(detail_BChw) + self.context(self.spread(context)))
+
+
+def region_means(x_BChw: Tensor, bins: int) -> Tensor:
+    """Means over bins×bins regions: float [B, C, bins, bins], equal to `adaptive_avg_pool2d` for every h, w ≥ 1.
+
+    As two matrix products it has a deterministic backward pass on GPUs and exports with dynamic sizes; adaptive pooling
+    has neither.
+    """
+    rows_sh, cols_sw = (_membership(bins, n, x_BChw) for n in x_BChw.shape[-2:])
+    sums = rows_sh @ x_BChw @ cols_sw.mT
+    return sums / (rows_sh.sum(1, keepdim=True) * cols_sw.sum(1))
+
+
+def _membership(bins: int, length: int, like: Tensor) -> Tensor:
+    """[s, length], 1 where a position lies in a region: from floor(i·length/s) up to ceil((i + 1)·length/s)."""
+    region_s1 = torch.arange(bins, device=like.device).unsqueeze(1)
+    position = torch.arange(length, device=like.device)
+    start, end = region_s1 * length // bins, ((region_s1 + 1) * length + bins - 1) // bins
+    return ((position >= start) & (position < end)).to(like.dtype)
+
+
+def _conv(
+    channels: int, out: int, kernel: int, *, stride: int = 1, groups: int = 1, dilation: int = 1, relu: bool = True
+) -> nn.Sequential:
+    padding = dilation * (kernel // 2)
+    conv = nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias=False)
+    layers: list[nn.Module] = [conv, nn.BatchNorm2d(out)]
+    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
+
+
+def _separable(channels: int, out: int, *, stride: int = 1) -> nn.Sequential:
+    """Depthwise 3×3, then 1×1; no ReLU between them, as the paper has it."""
+    depthwise = _conv(channels, channels, 3, stride=stride, groups=channels, relu=False)
+    return nn.Sequential(depthwise, _conv(channels, out, 1))
+
+
+def _stage(channels: int, out: int, *, blocks: int, stride: int) -> list[nn.Module]:
+    first = InvertedResidual(channels, out, stride=stride)
+    return [first, *(InvertedResidual(out, out, stride=1) for _ in range(blocks - 1))]
+
+
+def _auxiliary_head(channels: int, num_classes: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(_conv(channels, 32, 3), nn.Dropout(dropout), nn.Conv2d(32, num_classes, 1))

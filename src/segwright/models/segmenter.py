@@ -1,0 +1,209 @@
+"""The Segmenter: an architecture with its label space, mean and std, and rule for sizes. It is what is trained, saved and shipped.
+
+Callers give plain RGB pictures of any size and get class scores or ids of the same size.
+
+Letters: B batch, H W pixels, K classes, h w the architecture's own output size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segwright.contracts import Outputs, UserError
+from segwright.labels import LabelSpace
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Size = tuple[int, int]
+"""Height and width, pixels."""
+
+
+class Sizes(NamedTuple):
+    """The sizes that a picture goes through: as given, as the network sees it, and padded to a multiple of the stride."""
+
+    given: Size
+    inner: Size
+    padded: Size
+
+
+class Segmenter(nn.Module):
+    """Plain RGB in, class scores or ids out.
+
+    architecture: takes normalised float [B, 3, H, W], returns `Outputs`, and declares its `stride`.
+    labels: the classes that the K channels of its output stand for.
+    model: `name` and `args` of the architecture in MODELS, with which a saved file is built again.
+    mean, std: per channel, in units of 0..1; they live in the model so that no caller can get them wrong.
+    short_side: pixels of the shorter side that the network sees; None keeps the picture's size.
+    provenance: any plain data on where the weights come from. licence: of the weights.
+    Raises UserError for an exclusive space of one class, whose every pixel would be that class.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        architecture: nn.Module,
+        *,
+        labels: LabelSpace,
+        model: Mapping[str, Any],
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        short_side: int | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        licence: str = "not stated",
+    ) -> None:
+        super().__init__()
+        if labels.exclusive and labels.num_classes == 1:
+            raise UserError(
+                f"label space '{labels.name}' has one class, so every pixel would be '{labels.class_names[0]}'. "
+                "List the background as a second class, or set `exclusive: false` for a yes or no per pixel."
+            )
+        if len(mean) != 3 or len(std) != 3 or any(not 0 <= m <= 1 for m in mean) or any(not 0 < s <= 1 for s in std):
+            raise UserError(
+                f"mean {tuple(mean)} and std {tuple(std)} are three numbers each in units of 0..1, std above 0."
+            )
+        if short_side is not None and short_side < 1:
+            raise UserError(f"short_side is {short_side}; allowed are 1 pixel or more, or none to keep the size.")
+        self.architecture = architecture
+        self.labels = labels
+        self.model = dict(model)
+        self.short_side = short_side
+        self.provenance = dict(provenance or {})
+        self.licence = licence
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def num_classes(self) -> int:
+        return self.labels.num_classes
+
+    @property
+    def stride(self) -> int:
+        """Height and width of what the architecture takes are multiples of this."""
+        return int(self.architecture.stride)  # type: ignore[arg-type]
+
+    @property
+    def min_size(self) -> int:
+        """The smallest height and width that the architecture takes."""
+        return int(getattr(self.architecture, "min_size", self.stride))
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Names of parameters that never get a gradient, which data-parallel training has to know."""
+        return frozenset(f"architecture.{name}" for name in self.architecture.unused)  # type: ignore[union-attr]
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """uint8 or float [B, 3, H, W] in 0..255, RGB -> float32 with the training pictures' mean 0 and deviation 1."""
+        scale = 1 / (255 * self.std.float())
+        return torch.addcmul(-255 * self.mean.float() * scale, image.float(), scale)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scores of every class at every pixel.
+
+        image: uint8, or float in 0..255, [B, 3, H, W] of any size from 1×1, RGB. The shorter side is resized to `short_side`
+        where that is set (bilinear, antialiased when it shrinks); right and bottom are padded with the mean colour.
+        Returns float32 logits [B, K, H, W], also under autocast; B = 0 gives an empty tensor.
+        Raises UserError for another shape or an integer type other than uint8.
+        """
+        logits, sizes = self._network(image)
+        return _to_picture(logits, sizes)
+
+    def outputs(self, image: Tensor) -> Outputs:
+        """What the architecture returns, at its own stride: for losses.
+
+        image: uint8 or float in 0..255, [B, 3, H, W] with H and W multiples of `stride`, at the network's scale: `short_side`
+        plays no part. Raises UserError that names the nearest size for any other.
+        """
+        self._check(image)
+        height, width = image.shape[-2:]
+        if height % self.stride or width % self.stride or min(height, width) < self.min_size:
+            near = [max(self.min_size, round(side / self.stride) * self.stride) for side in (height, width)]
+            raise UserError(
+                f"pictures of {height}×{width} do not fit {self._name}, which trains on heights and widths that are multiples of "
+                f"{self.stride} and at least {self.min_size}: the nearest size is {near[0]}×{near[1]}."
+            )
+        found: Outputs = self.architecture(self._cast(self.normalise(image)))
+        return found
+
+    @torch.no_grad()
+    def ids(self, image: Tensor) -> Tensor:
+        """The best class of every pixel: uint8 [B, H, W], equal to `forward(image).argmax(1)`.
+
+        Keeps a running maximum over the classes, one full-size plane at a time, so that the full-size scores of all classes
+        never exist together. image: as for `forward`. Raises UserError in a multi-label space, where a pixel has no best class.
+        """
+        if not self.labels.exclusive:
+            raise UserError(
+                f"label space '{self.labels.name}' is multi-label: a pixel has no single class. Use forward(image).sigmoid()."
+            )
+        logits, sizes = self._network(image)
+        logits = logits.contiguous()
+        best = _to_picture(logits[:, :1], sizes)[:, 0].clone()
+        ids = torch.zeros_like(best, dtype=torch.uint8)
+        for index in range(1, logits.shape[1]):
+            score = _to_picture(logits[:, index : index + 1], sizes)[:, 0]
+            ids.masked_fill_(score > best, index)
+            torch.maximum(best, score, out=best)
+        return ids
+
+    @property
+    def _name(self) -> str:
+        return str(self.model.get("name", type(self.architecture).__name__))
+
+    def _network(self, image: Tensor) -> tuple[Tensor, Sizes]:
+        self._check(image)
+        sizes = self._sizes(image.shape[-2], image.shape[-1])
+        picture = image
+        if self.short_side is not None and sizes.inner != sizes.given:
+            shrinks = self.short_side < min(sizes.given)
+            picture = F.interpolate(
+                image.float(), size=sizes.inner, mode="bilinear", align_corners=False, antialias=shrinks
+            )
+        normal = self.normalise(picture)
+        pad = (0, sizes.padded[1] - sizes.inner[1], 0, sizes.padded[0] - sizes.inner[0])
+        logits = self.architecture(self._cast(F.pad(normal, pad))).logits_BKhw
+        if logits.shape[1] != self.num_classes:
+            raise UserError(
+                f"{self._name} gives {logits.shape[1]} scores a pixel, but label space '{self.labels.name}' has "
+                f"{self.num_classes} classes. Build the architecture for {self.num_classes} classes."
+            )
+        return logits, sizes
+
+    def _sizes(self, height: int, width: int) -> Sizes:
+        inner = (height, width)
+        if self.short_side is not None:
+            factor = self.short_side / min(height, width)
+            inner = (max(1, round(height * factor)), max(1, round(width * factor)))
+        padded = tuple(max(self.min_size, -(-side // self.stride) * self.stride) for side in inner)
+        return Sizes((height, width), inner, (padded[0], padded[1]))
+
+    def _cast(self, normal: Tensor) -> Tensor:
+        """The type of the weights, for a model that was converted as a whole."""
+        return normal.to(next((p.dtype for p in self.architecture.parameters()), normal.dtype))
+
+    def _check(self, image: Tensor) -> None:
+        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < 1:
+            raise UserError(
+                f"a picture tensor of shape {list(image.shape)}: expected [B, 3, H, W] in RGB order, such as [1, 3, 360, 480]."
+            )
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise UserError(f"a picture tensor of type {image.dtype}: expected torch.uint8, or a float type in 0..255.")
+
+
+def _to_picture(logits: Tensor, sizes: Sizes) -> Tensor:
+    """Logits at the architecture's own stride -> float32 at the size of the given picture."""
+    padded = _resize(logits.float(), sizes.padded)
+    return _resize(padded[..., : sizes.inner[0], : sizes.inner[1]], sizes.given)
+
+
+def _resize(logits: Tensor, size: Size) -> Tensor:
+    if tuple(logits.shape[-2:]) == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)

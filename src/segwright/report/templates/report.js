@@ -1,0 +1,233 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  root.classList.add("js");
+  const byId = (id) => document.getElementById(id);
+  const all = (selector, from = document) => [...from.querySelectorAll(selector)];
+  const tip = byId("tip");
+  const live = byId("live");
+
+  /* One tooltip for charts and matrix: beside a point of the window, never outside it. */
+  function showTip(text, x, y) {
+    tip.textContent = text;
+    tip.hidden = false;
+    const box = tip.getBoundingClientRect();
+    const left = x + 14 + box.width > innerWidth - 6 ? x - 14 - box.width : x + 14;
+    const top = y - box.height - 12 < 6 ? y + 16 : y - box.height - 12;
+    tip.style.transform = `translate(${Math.max(6, left)}px, ${Math.max(6, top)}px)`;
+  }
+  const hideTip = () => { tip.hidden = true; };
+
+  /* Charts: each g.hit has a <title> (taken over from the browser's own tooltip) and says where its marks are. */
+  const SVG = "http://www.w3.org/2000/svg";
+  function make(name, attributes, parent) {
+    const element = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    parent.append(element);
+    return element;
+  }
+  for (const chart of all("svg.chart")) {
+    const hits = all("g.hit", chart);
+    const texts = hits.map((hit) => {
+      const title = hit.querySelector("title");
+      title.remove();
+      return title.textContent;
+    });
+    const marks = make("g", { "aria-hidden": "true" }, chart);
+    const vertical = chart.classList.contains("lines") || chart.classList.contains("ranks");
+    let current = -1;
+    const show = (index, speak) => {
+      current = index;
+      const { x, y } = hits[index].dataset;
+      const ys = y.split(" ").filter(Boolean);
+      marks.replaceChildren();
+      if (vertical) make("line", { class: "cursor", x1: x, x2: x, y1: chart.dataset.top, y2: chart.dataset.bottom }, marks);
+      for (const at of ys) make("circle", { class: "cursor-dot", cx: x, cy: at, r: 4 }, marks);
+      const place = new DOMPoint(Number(x), Number(ys[0] ?? chart.dataset.top)).matrixTransform(chart.getScreenCTM());
+      showTip(texts[index], place.x, place.y);
+      if (speak) live.textContent = texts[index].replaceAll("\n", ", ");
+    };
+    const hide = () => { marks.replaceChildren(); hideTip(); };
+    hits.forEach((hit, index) => {
+      hit.addEventListener("pointerenter", () => show(index, false));
+      hit.addEventListener("pointerdown", () => show(index, false));
+    });
+    chart.addEventListener("pointerleave", hide);
+    chart.addEventListener("blur", hide);
+    chart.addEventListener("keydown", (event) => {
+      if (!hits.length) return;
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (event.key === "Escape") return hide();
+      if (!step && event.key !== "Home" && event.key !== "End") return;
+      event.preventDefault();
+      const last = hits.length - 1;
+      const next = event.key === "Home" ? 0 : event.key === "End" ? last : current < 0 ? (step > 0 ? 0 : last) : current + step;
+      show(Math.min(last, Math.max(0, next)), true);
+    });
+  }
+
+  /* Tables sort by the data-value (or text) of a column; undefined values stay at the end. */
+  for (const table of all("table.sortable")) {
+    const body = table.tBodies[0];
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const button = head.querySelector("button");
+      if (!button) return;
+      button.addEventListener("click", () => {
+        const first = column === 0 ? "ascending" : "descending";
+        const other = column === 0 ? "descending" : "ascending";
+        const order = head.getAttribute("aria-sort") === first ? other : first;
+        for (const each of heads) each.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", order);
+        const sign = order === "ascending" ? 1 : -1;
+        const value = (row) => (column === 0 ? row.cells[0].textContent.trim().toLowerCase() : Number.parseFloat(row.cells[column].dataset.value));
+        const rows = [...body.rows].map((row) => [value(row), row]);
+        rows.sort(([a], [b]) => {
+          if (column === 0) return sign * a.localeCompare(b);
+          if (Number.isNaN(a) || Number.isNaN(b)) return Number(Number.isNaN(a)) - Number(Number.isNaN(b));
+          return sign * (a - b);
+        });
+        body.append(...rows.map(([, row]) => row));
+        live.textContent = `Sorted by ${button.textContent}, ${order}`;
+      });
+    });
+  }
+
+  /* Confusion matrix: shares of truth, shares of prediction, or pixels; all three on pointing or by arrow keys. */
+  const { names, counts, levels, named } = JSON.parse(byId("matrix").textContent);
+  const sum = (values) => values.reduce((a, b) => a + b, 0);
+  const truth = counts.map(sum);
+  const found = names.map((_, p) => sum(counts.map((row) => row[p])));
+  const largest = Math.max(1, ...counts.map((row) => Math.max(...row)));
+  const grid = byId("cells");
+  const cells = [...grid.tBodies[0].rows].map((row) => all("td", row));
+  const notes = {
+    truth: "Percent of the true pixels of each row’s class; rows add up to 100.",
+    prediction: "Percent of the pixels that were given each column’s class; columns add up to 100.",
+    counts: "Number of pixels; shaded against the largest cell.",
+  };
+  const spaced = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  const percent = (part, whole) => {
+    if (!whole) return "–";
+    const share = (100 * part) / whole;
+    return share > 0 && share < 0.05 ? "<\u202f0.1\u202f%" : `${share.toFixed(1)}\u202f%`;
+  };
+  function short(n) {
+    let size = n;
+    for (const unit of ["", "k", "M", "G", "T"]) {
+      if (size < 999.5) return unit && size < 9.95 ? size.toFixed(1) + unit : size.toFixed(0) + unit;
+      size /= 1000;
+    }
+    return n.toExponential(0);
+  }
+  function paint(over) {
+    cells.forEach((row, t) => row.forEach((cell, p) => {
+      const n = counts[t][p];
+      const whole = over === "truth" ? truth[t] : over === "prediction" ? found[p] : largest;
+      const rate = whole ? n / whole : 0;
+      const shade = rate > 0 ? Math.max(1, Math.round(Math.sqrt(rate) * levels)) : 0;
+      cell.className = (t === p ? "h" : "m") + shade;
+      if (names.length > named) return;
+      cell.textContent = over === "counts" ? (n ? short(n) : "") : rate >= 0.005 ? String(Math.floor(rate * 100 + 0.5)) : "";
+    }));
+    byId("over-note").textContent = notes[over];
+  }
+  for (const radio of all("input[name=over]")) radio.addEventListener("change", () => paint(radio.value));
+  paint(document.querySelector("input[name=over]:checked").value);
+
+  const heads = [...grid.tHead.rows[0].cells].slice(1);
+  const sides = [...grid.tBodies[0].rows].map((row) => row.cells[0]);
+  let here = [0, 0];
+  function cellText([t, p]) {
+    const told = t === p ? `${names[t]}, found as such` : `${names[t]} called ${names[p]}`;
+    return `${told}\n${spaced(counts[t][p])} pixels\n${percent(counts[t][p], truth[t])} of true ${names[t]}\n${percent(counts[t][p], found[p])} of what was called ${names[p]}`;
+  }
+  function light(at) {
+    for (const head of [...heads, ...sides]) head.classList.remove("lit");
+    if (at) { sides[at[0]].classList.add("lit"); heads[at[1]].classList.add("lit"); }
+  }
+  function point(at, speak) {
+    const box = cells[at[0]][at[1]].getBoundingClientRect();
+    light(at);
+    showTip(cellText(at), box.right, box.top);
+    if (speak) live.textContent = cellText(at).replaceAll("\n", ", ");
+  }
+  function leave() { light(null); hideTip(); }
+  const position = (cell) => [cell.parentNode.rowIndex - 1, cell.cellIndex - 1];
+  const cellOf = (event) => event.target.closest("tbody td");
+  all("td", grid.tBodies[0]).forEach((cell) => cell.removeAttribute("title"));
+  grid.addEventListener("pointerover", (event) => { const cell = cellOf(event); if (cell) point(position(cell), false); else leave(); });
+  grid.addEventListener("pointerleave", leave);
+  if (cells.length) cells[0][0].tabIndex = 0;
+  grid.addEventListener("focusin", (event) => { const cell = cellOf(event); if (cell) { here = position(cell); point(here, true); } });
+  grid.addEventListener("focusout", leave);
+  grid.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+    if (event.key === "Escape") leave();
+    if (!step || !cellOf(event)) return;
+    event.preventDefault();
+    cells[here[0]][here[1]].removeAttribute("tabindex");
+    here = here.map((n, i) => Math.min(names.length - 1, Math.max(0, n + step[i])));
+    const cell = cells[here[0]][here[1]];
+    cell.tabIndex = 0;
+    cell.focus();
+  });
+
+  /* Enlarged pictures: the four views of one picture in the same place, so that switching shows what differs. */
+  const viewer = byId("viewer");
+  let views = [];
+  let shown = 0;
+  function view(index) {
+    shown = (index + views.length) % views.length;
+    const image = views[shown].querySelector("img");
+    const large = byId("viewer-image");
+    large.src = image.src;
+    large.alt = image.alt;
+    large.style.setProperty("--aspect", image.naturalWidth / image.naturalHeight);
+    byId("viewer-name").textContent = views[shown].closest("article").querySelector(".file").textContent;
+    byId("viewer-kind").textContent = `${views[shown].parentNode.querySelector("figcaption").textContent} · ${shown + 1} of ${views.length}`;
+  }
+  for (const button of all("button.view")) {
+    button.addEventListener("click", () => {
+      views = all("button.view", button.closest("article"));
+      view(views.indexOf(button));
+      viewer.showModal();
+    });
+  }
+  for (const button of all("[data-step]", viewer)) button.addEventListener("click", () => view(shown + Number(button.dataset.step)));
+  byId("viewer-close").addEventListener("click", () => viewer.close());
+  viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
+  viewer.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step) { event.preventDefault(); view(shown + step); }
+  });
+  viewer.addEventListener("close", () => { if (views[shown]) views[shown].focus(); });
+
+  /* Copying: the clipboard where the browser allows it, else the text is selected for Ctrl-C. */
+  for (const button of all("[data-copy]")) {
+    button.addEventListener("click", async () => {
+      const source = byId(button.dataset.copy);
+      try {
+        await navigator.clipboard.writeText(source.textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(source);
+        button.textContent = "Press Ctrl-C";
+      }
+      live.textContent = button.textContent;
+      setTimeout(() => { button.textContent = "Copy"; }, 2500);
+    });
+  }
+
+  /* The section in view is marked in the bar. */
+  const links = new Map(all(".bar nav a").map((link) => [link.hash.slice(1), link]));
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      for (const link of links.values()) link.removeAttribute("aria-current");
+      links.get(entry.target.id)?.setAttribute("aria-current", "true");
+    }
+  }, { rootMargin: "-20% 0px -75% 0px" });
+  for (const id of links.keys()) seen.observe(byId(id));
+  addEventListener("scroll", hideTip, { passive: true });
+})();

@@ -57,11 +57,12 @@ def train(
     Raises UserError or DataError before anything is written when recipe or data are wrong.
     """
     from segwright.recipe import load_recipe
-    from segwright.training.plan import plan_folder
     from segwright.training.prepare import start
 
     console = console or _console()
     if Path(source).is_dir() and not (Path(source) / "recipe.yaml").is_file():
+        from segwright.training.plan import plan_folder
+
         loaded = plan_folder(Path(source), overrides, console=console)
     else:
         recipe_file = Path(source) / "recipe.yaml"

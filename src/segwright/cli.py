@@ -199,7 +199,7 @@ def recipes(
     from segwright.recipe.loading import annotated, headline
 
     if name is not None:
-        print(annotated(load_recipe(name, overrides or [])))
+        print(annotated(load_recipe(name, overrides or [])), end="")
         return
     table = Table("recipe", "what it does")
     for key, text in shipped().items():

@@ -100,7 +100,7 @@ def test_wrong_overrides_say_what_was_meant(override: str, part: str) -> None:
     assert part in str(caught.value)
 
 
-def test_overrides_win_and_short_names_work() -> None:
+def test_overrides_win_and_short_names_work(tmp_path: Path) -> None:
     loaded = load_recipe("camvid-cpu", ["epochs=7", "lr0=1e-4", "imgsz=224", "root=/data", "data.args.sequence=0016E5"])
     recipe = loaded.recipe
     assert (recipe.training.epochs, recipe.optimizer.lr, recipe.augmentation.size) == (7, 1e-4, [224, 224])
@@ -109,6 +109,8 @@ def test_overrides_win_and_short_names_work() -> None:
     assert loaded.origins["training.epochs"] == "command line"
     assert loaded.origins["training.batch"].startswith("camvid-cpu.yaml:")
     assert "# command line" in annotated(loaded)
+    again = write(tmp_path, annotated(loaded))
+    assert load_recipe(again).recipe == recipe
 
 
 def test_unknown_recipes_name_the_nearest() -> None:

@@ -38,7 +38,7 @@ def test_cosine_is_torchs() -> None:
 
 
 def test_warm_up_rises_linearly_then_the_schedule_starts() -> None:
-    factor = build_schedule(Schedule(name="constant", warmup_steps=4), 10)
+    factor = build_schedule(Schedule(name="constant", warmup=0.4), 10)
     assert [round(factor(s), 3) for s in range(6)] == [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
 
 
@@ -46,7 +46,7 @@ def test_warm_up_rises_linearly_then_the_schedule_starts() -> None:
     ("schedule", "part"),
     [
         (Schedule(name="poly", args={"powr": 1}), "no 'powr' for poly; it takes power, final"),
-        (Schedule(name="constant", warmup_steps=10), "the whole training has 10 steps"),
+        (Schedule(name="constant", args={"power": 1}), "no 'power' for constant; it takes no arguments"),
     ],
 )
 def test_wrong_schedules_are_refused(schedule: Schedule, part: str) -> None:

@@ -46,7 +46,7 @@ data:
 model: {{name: unet, args: {{width: 4, depth: 2}}}}
 loss: {{name: cross_entropy, args: {{class_weights: enet}}}}
 optimizer: {{name: adamw, lr: 0.01}}
-schedule: {{name: poly, warmup_steps: 2}}
+schedule: {{name: poly, warmup: 0.2}}
 augmentation: {{name: standard, size: [32, 32], args: {{crop_p: 1.0, scale: [0.8, 1.2]}}}}
 training:
   epochs: 3

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segwright.contracts import DataError, UserError
+from segwright.contracts import UserError
 from segwright.data.pairs import (
     Pair,
     PairedFiles,
@@ -121,27 +121,42 @@ def find_layout(root: Path | None) -> Layout:
 def list_splits(
     root: Path | None, *, val_fraction: float = 0.2, split_seed: int = 0, group_regex: str | None = None
 ) -> dict[str, tuple[Pair, ...]]:
-    """Split name -> its pairs, in the order of their names, `val` and `all` always. Arguments as in PairedFolders."""
+    """Split name -> its pairs, in the order of their names; `all` is always there. Arguments as in PairedFolders."""
     if not 0 < val_fraction < 1:
         raise UserError(f"val_fraction is {val_fraction}; allowed is a share between 0 and 1, such as 0.2.")
     layout = find_layout(root)
+    splits, problems = find_pairs(layout, group_regex=group_regex)
+    refuse(
+        Path(root or ""), problems, "A picture and its mask carry the same name: rename, restore or remove these files."
+    )
+    return complete_splits(splits, val_fraction=val_fraction, split_seed=split_seed, by_group=group_regex is not None)
+
+
+def complete_splits(
+    found: Mapping[str, tuple[Pair, ...]], *, val_fraction: float = 0.2, split_seed: int = 0, by_group: bool = False
+) -> dict[str, tuple[Pair, ...]]:
+    """The splits as found, with val taken out of train (or out of everything) where it is missing, and `all`."""
+    splits = dict(found)
+    whole = splits.pop(ALL, None)
+    source = splits.get("train", whole)
+    if "val" not in splits and source is not None:
+        splits["train"], splits["val"] = _divide(source, val_fraction, split_seed, by_group=by_group)
+    ordered: dict[str, tuple[Pair, ...]] = {s: splits[s] for s in ("train", "val", "test") if s in splits}
+    ordered[ALL] = _together(ordered) if whole is None else whole
+    return ordered
+
+
+def find_pairs(layout: Layout, *, group_regex: str | None = None) -> tuple[dict[str, tuple[Pair, ...]], list[str]]:
+    """The pairs of every split of a layout, and everything wrong with their names, one sentence each."""
     pattern = _compiled(group_regex)
     problems: list[str] = []
     splits: dict[str, tuple[Pair, ...]] = {}
     for split, (images, masks) in layout.folders.items():
-        pairs, wrong = _pairs(images, masks, pattern)
+        splits[split], wrong = _pairs(images, masks, pattern)
         problems += wrong
-        splits[split] = pairs
-    refuse(
-        Path(root or ""), problems, "A picture and its mask carry the same name: rename, restore or remove these files."
-    )
-    if empty := [str(layout.folders[s][0]) for s, pairs in splits.items() if not pairs]:
-        raise DataError(f"no pictures in {', '.join(empty)}. Put PNG, JPEG, BMP, TIFF or WebP files there.")
-    if "val" not in splits:
-        source = "train" if "train" in splits else ALL
-        splits["train"], splits["val"] = _divide(splits[source], val_fraction, split_seed, by_group=pattern is not None)
-    splits[ALL] = splits.get(ALL) or _together(splits)
-    return splits
+        if not splits[split] and not wrong:
+            problems.append(f"{images}: the folder holds no pictures (PNG, JPEG, BMP, TIFF or WebP)")
+    return splits, problems
 
 
 def _halves(inside: Mapping[str, Path], where: Path) -> tuple[Path, Path] | None:

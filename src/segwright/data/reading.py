@@ -32,10 +32,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.BmpImagePlugin import BmpImageFile, DibImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from segwright.contracts import DataError, UserError
 
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
+_FILES = (
+    PngImageFile,
+    JpegImageFile,
+    BmpImageFile,
+    DibImageFile,
+    TiffImageFile,
+    WebPImageFile,
+    GifImageFile,
+    PpmImageFile,
+)
+FORMATS = tuple(kind.format for kind in _FILES)
+"""Pillow's names. Importing the classes registers them; Pillow's own import at first use is not made for threads."""
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm")
 """File names (lower case) that count as pictures when a folder is listed."""
 MAX_PIXELS = 89_478_485

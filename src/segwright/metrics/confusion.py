@@ -1,11 +1,9 @@
 """The one count that every score follows from: pixels by [truth, predicted].
 
-Letters: B batch, H W pixels, K classes, L lanes.
+Letters: B batch, H W pixels, K classes.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
@@ -13,7 +11,8 @@ from torch import Tensor
 from segwright.contracts import IGNORE, DataError
 from segwright.labels.space import MAX_CLASSES
 
-MAX_LANES = 32
+LABEL_VALUES = 256
+MAX_LANES = 4
 INT16_MAX = 32767
 
 
@@ -26,21 +25,22 @@ def confusion(labels: Tensor, predictions: Tensor, num_classes: int, *, source: 
     wrong dtype, shape or number of classes (a mistake of the caller).
     """
     _check_form(labels, predictions, num_classes)
-    # 255 + 1 wraps to 0 in uint8: void becomes row 0 and class k row k+1, and anything above K is out of range.
-    row = labels.flatten() + 1
-    predicted = predictions.flatten()
-    if row.numel() and (int(row.max()) > num_classes or int(predicted.max()) >= num_classes):
+    if predictions.numel() and int(predictions.max()) >= num_classes:
         raise DataError(_out_of_range(labels, predictions, num_classes, source))
-    bins = (num_classes + 1) * num_classes
-    # Neighbouring pixels mostly have the same class, and adding to one bin again and again waits for the memory of the
-    # last addition. Side-by-side copies of the table ("lanes"), summed at the end, make that two times faster.
-    lanes = math.gcd(row.numel(), MAX_LANES) if bins * MAX_LANES <= INT16_MAX else 1
+    # One bin for each label value 0..255 and class: no pass over the pixels is needed to drop void or to check labels.
+    # Neighbours mostly have the same class, and adding to one bin again waits for the last addition to reach memory:
+    # columns count into several tables in turn ("lanes"), summed at the end.
+    bins = LABEL_VALUES * num_classes
+    lanes = max(1, min(MAX_LANES, INT16_MAX // bins))
     dtype = torch.int16 if bins <= INT16_MAX else torch.int32
-    lane_start_L = torch.arange(0, lanes * bins, bins, dtype=dtype, device=row.device)
-    index = torch.add(lane_start_L, row.view(-1, lanes), alpha=num_classes)
-    index += predicted.view(-1, lanes)
-    counts = torch.bincount(index.view(-1), minlength=lanes * bins)
-    return counts.view(lanes, num_classes + 1, num_classes).sum(0)[1:]
+    index = predictions.to(dtype).add_(labels.to(dtype), alpha=num_classes)
+    if lanes > 1:
+        index += (torch.arange(labels.shape[-1], device=labels.device) % lanes * bins).to(dtype)
+    counts = torch.bincount(index.reshape(-1), minlength=lanes * bins)
+    counts = counts.view(lanes, LABEL_VALUES, num_classes).sum(0)
+    if counts[num_classes:IGNORE].any():
+        raise DataError(_out_of_range(labels, predictions, num_classes, source))
+    return counts[:num_classes]
 
 
 def _check_form(labels: Tensor, predictions: Tensor, num_classes: int) -> None:

@@ -1,9 +1,9 @@
 """Fast-SCNN: a real-time net whose detail branch and context branch share their first three layers.
 
 Source: Poudel, Liwicki, Cipolla, "Fast-SCNN: Fast Semantic Segmentation Network", BMVC 2019 (arXiv 1902.04502).
-The paper states 1.11 M parameters for 19 classes; this form has 1,137,763, because the paper leaves details open that are
-chosen here: every convolution but the last is followed by BatchNorm, depthwise ones too, and the pooling pyramid is that of
-PSPNet with its input put beside the four means. The 1×1 mean has a bias instead of a BatchNorm, which would refuse
+The paper states 1.11 M parameters for 19 classes; this form has 1,137,763, because the paper leaves details open that
+are chosen here: every convolution but the last is followed by BatchNorm, depthwise ones too, and the pooling pyramid is
+that of PSPNet, its input put beside the four means. The 1×1 mean has a bias instead of a BatchNorm, which would refuse
 a batch of one picture: one value a channel has no variance.
 
 Letters: B batch, C channels, H W pixels, K classes, h w reduced sizes, s pyramid bins.
@@ -25,10 +25,11 @@ class FastSCNN(nn.Module):
     """Learning to down-sample, global feature extractor with a pooling pyramid, feature fusion, classifier.
 
     width: factor on all channel counts (rounded to multiples of 8).
-    head_stride: 8, as in the paper, or 4: the third layer keeps its size, so that logits come at a quarter of the picture's
-        size and poles and signs are finer, for about four times the arithmetic.
-    auxiliary: in training, add a classifier on the shared layers and one on the context branch (the paper weighs their
-        losses 0.4 each); evaluation does without them.
+    head_stride: 8, as in the paper, or 4: the third layer keeps its size, so that logits come at a quarter of the
+        picture's size and poles and signs are finer, for nearly four times the arithmetic.
+    auxiliary: in training, add a classifier on the shared layers and one on the context branch (the paper weighs
+        their losses 0.4 each); evaluation does without them.
+    dropout: share of channels' values left out before the last layer in training.
     Input: float [B, 3, H, W], normalised, H and W multiples of 4·head_stride. Output: logits [B, K, H/head_stride,
     W/head_stride]. Training needs more than one value a channel at H/(4·head_stride): BatchNorm refuses a single one.
     """
@@ -94,7 +95,8 @@ class InvertedResidual(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return x_BCHW + self.layers(x_BCHW) if self.adds else self.layers(x_BCHW)
+        change: Tensor = self.layers(x_BCHW)
+        return x_BCHW + change if self.adds else change
 
 
 class PoolingPyramid(nn.Module):
@@ -117,7 +119,8 @@ class PoolingPyramid(nn.Module):
         size = x_BChw.shape[-2:]
         pooled = [branch(region_means(x_BChw, bins)) for bins, branch in zip(BINS, self.branches, strict=True)]
         wide = [F.interpolate(p, size=size, mode="bilinear", align_corners=False) for p in pooled]
-        return self.project(torch.cat([x_BChw, *wide], dim=1))
+        projected: Tensor = self.project(torch.cat([x_BChw, *wide], dim=1))
+        return projected
 
 
 class Fusion(nn.Module):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
@@ -13,6 +12,7 @@ from torch import nn
 from segwright.contracts import UserError
 from segwright.models.external import SmpNet
 from segwright.models.fast_scnn import FastSCNN
+from segwright.models.names import did_you_mean
 from segwright.models.unet import UNet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -22,8 +22,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 """Name -> class, called as `MODELS[name](num_classes, **args)`.
 
-An architecture takes normalised float [B, 3, H, W] and returns `Outputs`. It declares `stride` (H and W are multiples of it),
-`unused` (names of parameters that never get a gradient) and, where it differs from `stride`, `min_size`.
+An architecture takes normalised float [B, 3, H, W] and returns `Outputs`. It declares `stride` (H and W are multiples
+of it), `unused` (names of parameters that never get a gradient) and, where it is not `stride`, `min_size`.
 """
 
 
@@ -31,8 +31,9 @@ An architecture takes normalised float [B, 3, H, W] and returns `Outputs`. It de
 class ModelCard:
     """What to know before choosing an architecture.
 
-    licence: of the code; weights carry their own. initial_weights: arguments that only choose the weights to start from,
-    which saved weights replace: they are None when a file is loaded. fixed: False where parameters and stride depend on `args`.
+    licence: of the code; weights carry their own.
+    initial_weights: arguments that only choose the weights to start from; a loaded file replaces those.
+    fixed: False where parameters and stride depend on arguments that have no natural default.
     """
 
     description: str
@@ -54,8 +55,8 @@ CARDS: dict[str, ModelCard] = {
         licence="MIT",
     ),
     "smp": ModelCard(
-        description="Any architecture and encoder of segmentation_models_pytorch (args: architecture, encoder, encoder_weights)",
-        paper="Iakubovskii, github.com/qubvel-org/segmentation_models.pytorch",
+        description="segmentation_models_pytorch: any of its architectures × encoders (args: architecture, encoder)",
+        paper="Iakubovskii 2019, github.com/qubvel-org/segmentation_models.pytorch",
         licence="MIT",
         initial_weights=("encoder_weights",),
         fixed=False,
@@ -66,32 +67,24 @@ CARDS: dict[str, ModelCard] = {
 def build_architecture(
     name: str, num_classes: int, args: Mapping[str, Any], *, where: str = "model", fresh: bool = True
 ) -> nn.Module:
-    """An architecture by name. `fresh=False` leaves out downloads of initial weights, for weights that are loaded next.
+    """An architecture by name. `fresh=False` gets no initial weights from elsewhere, for weights that are loaded next.
 
     Raises UserError that begins with `where` for an unknown name or argument, with the nearest one that exists.
     """
     if name not in MODELS:
-        raise UserError(
-            f"{where}: there is no architecture '{name}'.{nearest(name, MODELS)} There are: {', '.join(MODELS)}."
-        )
+        hint = did_you_mean(name, MODELS)
+        raise UserError(f"{where}: there is no architecture '{name}'.{hint} There are: {', '.join(MODELS)}.")
     parameters = inspect.signature(MODELS[name]).parameters
     allowed = [key for key, p in parameters.items() if key != "num_classes" and p.kind is not p.VAR_KEYWORD]
-    checks_its_own = len(allowed) + 1 < len(parameters)
+    checks_its_own = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in args:
         if key not in allowed and not checks_its_own:
-            raise UserError(
-                f"{where}: {name} has no argument '{key}'.{nearest(key, allowed)} Allowed: {', '.join(allowed) or 'none'}."
-            )
+            hint = did_you_mean(key, allowed)
+            raise UserError(f"{where}: {name} has no argument '{key}'.{hint} Allowed: {', '.join(allowed) or 'none'}.")
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
     if not fresh:
-        plain |= {key: None for key in CARDS[name].initial_weights}
+        plain |= dict.fromkeys(CARDS[name].initial_weights)
     try:
         return MODELS[name](num_classes, **plain)
     except TypeError as error:
         raise UserError(f"{where}: the arguments of {name} do not suit: {error}. Given: {dict(args)}.") from error
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """' Did you mean …?', or nothing where no choice is close."""
-    close = get_close_matches(name, list(choices), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,6 +1,7 @@
-"""The Segmenter: an architecture with its label space, mean and std, and rule for sizes. It is what is trained, saved and shipped.
+"""The Segmenter: an architecture with its label space, mean and std, and rule for sizes.
 
-Callers give plain RGB pictures of any size and get class scores or ids of the same size.
+It is what is trained, saved and shipped. Callers give plain RGB pictures of any size and get class scores or ids of the
+same size.
 
 Letters: B batch, H W pixels, K classes, h w the architecture's own output size.
 """
@@ -25,7 +26,7 @@ Size = tuple[int, int]
 
 
 class Sizes(NamedTuple):
-    """The sizes that a picture goes through: as given, as the network sees it, and padded to a multiple of the stride."""
+    """The sizes that a picture goes through: as given, at the network's scale, and padded to fit its stride."""
 
     given: Size
     inner: Size
@@ -107,10 +108,12 @@ class Segmenter(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Scores of every class at every pixel.
 
-        image: uint8, or float in 0..255, [B, 3, H, W] of any size from 1×1, RGB. The shorter side is resized to `short_side`
-        where that is set (bilinear, antialiased when it shrinks); right and bottom are padded with the mean colour.
-        Returns float32 logits [B, K, H, W], also under autocast; B = 0 gives an empty tensor.
-        Raises UserError for another shape or an integer type other than uint8.
+        image: uint8, or float in 0..255, [B, 3, H, W], RGB, of any size from 1×1, B ≥ 1. The shorter side is resized to
+        `short_side` where that is set (bilinear, antialiased when it shrinks); right and bottom are padded with the
+        mean colour. Returns float32 logits [B, K, H, W], also under autocast.
+        Raises UserError for another shape or type.
+        Exports with dynamic sizes (`torch.export`, Dim.AUTO) from an example whose sides are larger than `stride` and
+        no multiples of it: from others torch leaves the padding out.
         """
         logits, sizes = self._network(image)
         return _to_picture(logits, sizes)
@@ -118,16 +121,16 @@ class Segmenter(nn.Module):
     def outputs(self, image: Tensor) -> Outputs:
         """What the architecture returns, at its own stride: for losses.
 
-        image: uint8 or float in 0..255, [B, 3, H, W] with H and W multiples of `stride`, at the network's scale: `short_side`
-        plays no part. Raises UserError that names the nearest size for any other.
+        image: uint8 or float in 0..255, [B, 3, H, W] with H and W multiples of `stride`, at the network's scale:
+        `short_side` plays no part. Raises UserError that names the nearest size for any other.
         """
         self._check(image)
         height, width = image.shape[-2:]
         if height % self.stride or width % self.stride or min(height, width) < self.min_size:
             near = [max(self.min_size, round(side / self.stride) * self.stride) for side in (height, width)]
             raise UserError(
-                f"pictures of {height}×{width} do not fit {self._name}, which trains on heights and widths that are multiples of "
-                f"{self.stride} and at least {self.min_size}: the nearest size is {near[0]}×{near[1]}."
+                f"pictures of {height}×{width} do not fit {self._name}, which trains on heights and widths that are "
+                f"multiples of {self.stride} and at least {self.min_size}: the nearest size is {near[0]}×{near[1]}."
             )
         found: Outputs = self.architecture(self._cast(self.normalise(image)))
         return found
@@ -136,12 +139,14 @@ class Segmenter(nn.Module):
     def ids(self, image: Tensor) -> Tensor:
         """The best class of every pixel: uint8 [B, H, W], equal to `forward(image).argmax(1)`.
 
-        Keeps a running maximum over the classes, one full-size plane at a time, so that the full-size scores of all classes
-        never exist together. image: as for `forward`. Raises UserError in a multi-label space, where a pixel has no best class.
+        Keeps a running maximum over the classes, one full-size plane at a time: the full-size scores of all classes
+        never exist together. Of exactly equal scores the first class wins. image: as for `forward`.
+        Raises UserError in a multi-label space, where a pixel has no best class.
         """
         if not self.labels.exclusive:
             raise UserError(
-                f"label space '{self.labels.name}' is multi-label: a pixel has no single class. Use forward(image).sigmoid()."
+                f"label space '{self.labels.name}' is multi-label: a pixel has no single class. "
+                "Use forward(image).sigmoid()."
             )
         logits, sizes = self._network(image)
         logits = logits.contiguous()
@@ -191,10 +196,13 @@ class Segmenter(nn.Module):
     def _check(self, image: Tensor) -> None:
         if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < 1:
             raise UserError(
-                f"a picture tensor of shape {list(image.shape)}: expected [B, 3, H, W] in RGB order, such as [1, 3, 360, 480]."
+                f"a picture tensor has the shape {list(image.shape)}: expected [B, 3, H, W] in RGB order, "
+                "such as [1, 3, 360, 480]."
             )
         if image.dtype != torch.uint8 and not image.is_floating_point():
-            raise UserError(f"a picture tensor of type {image.dtype}: expected torch.uint8, or a float type in 0..255.")
+            raise UserError(
+                f"a picture tensor has the type {image.dtype}: expected torch.uint8, or a float type in 0..255."
+            )
 
 
 def _to_picture(logits: Tensor, sizes: Sizes) -> Tensor:

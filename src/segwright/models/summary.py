@@ -1,7 +1,7 @@
-"""What a network is made of: its layers with output shapes, parameters and arithmetic; and one line of facts a model.
+"""What a network is made of: its layers with output shapes, parameters and arithmetic; one line of facts a model.
 
-A MAC is one multiplication with its addition; FLOPs are 2 × MACs, as in most papers since 2019 (older ones print MACs as
-"FLOPs"). Counted are convolutions and matrix products, not additions of biases, normalisation, activations or resizing.
+A MAC is one multiplication with its addition; FLOPs are 2 × MACs (many papers print MACs and call them FLOPs). Counted
+are convolutions and matrix products, not the additions of biases, normalisation, activations or resizing.
 
 Letters: B batch, C channels, H W pixels.
 """
@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from rich.table import Table
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from segwright.contracts import UserError
-from segwright.models.registry import CARDS, MODELS, nearest
+from segwright.models.names import did_you_mean
+from segwright.models.registry import CARDS, MODELS
+from segwright.models.tracing import evaluation_mode, trace, without_memory
 
 OUTSIDE = "(outside layers)"
 
@@ -92,15 +93,17 @@ class ModelFacts:
 def summarise(module: nn.Module, size: tuple[int, int]) -> Summary:
     """The layers of an architecture or a Segmenter for one RGB picture of `size` (height, width), pixels.
 
-    Runs the module in evaluation mode on tensors without memory: no arithmetic, any size at once. Layers are modules without
-    children, and modules with parameters of their own. Arithmetic outside layers, such as attention, has a row of its own.
+    Runs the module in evaluation mode on tensors without memory, so that any size takes no time. Layers are modules
+    without children, and modules with parameters of their own. Arithmetic outside layers, such as that of attention
+    and pooling by matrix products, has a row of its own.
     Raises UserError for a size that is not a multiple of the architecture's stride.
     """
     stride = 1 if hasattr(module, "ids") else int(getattr(module, "stride", 1))
     if min(size) < 1 or size[0] % stride or size[1] % stride:
         near = [max(stride, round(side / stride) * stride) for side in size]
         raise UserError(
-            f"size {size[0]}×{size[1]}: this architecture takes multiples of {stride}; the nearest is {near[0]}×{near[1]}."
+            f"size is {size[0]}×{size[1]}; this architecture takes multiples of {stride}: "
+            f"the nearest is {near[0]}×{near[1]}."
         )
     layers = [(name, m) for name, m in module.named_modules() if _is_layer(m)]
     calls: dict[nn.Module, tuple[tuple[int, ...], int]] = {}
@@ -110,16 +113,10 @@ def summarise(module: nn.Module, size: tuple[int, int]) -> Summary:
         calls[layer] = (shape, calls.get(layer, ((), 0))[1] + _macs(layer, inputs, output))
 
     hooks = [layer.register_forward_hook(note) for _, layer in layers]
-    training = [m for m in module.modules() if m.training]
-    tensors = {name: t.detach().to("meta") for name, t in [*module.named_parameters(), *module.named_buffers()]}
     try:
-        for m in training:
-            m.training = False
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            functional_call(module, tensors, (torch.empty(1, 3, *size, device="meta"),))
+        with evaluation_mode(module), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            trace(module, without_memory(module), size)
     finally:
-        for m in training:
-            m.training = True
         for hook in hooks:
             hook.remove()
     rows = [_row(name, layer, calls.get(layer, ((), 0))) for name, layer in layers]
@@ -130,9 +127,10 @@ def summarise(module: nn.Module, size: tuple[int, int]) -> Summary:
 
 
 def model_facts(name: str, num_classes: int = 19) -> ModelFacts:
-    """Facts of one entry of MODELS for `num_classes` classes, with default arguments. Raises UserError for an unknown name."""
+    """Facts of one entry of MODELS, for default arguments. Raises UserError for an unknown name."""
     if name not in MODELS:
-        raise UserError(f"there is no architecture '{name}'.{nearest(name, MODELS)} There are: {', '.join(MODELS)}.")
+        hint = did_you_mean(name, MODELS)
+        raise UserError(f"there is no architecture '{name}'.{hint} There are: {', '.join(MODELS)}.")
     card = CARDS[name]
     parameters = stride = None
     if card.fixed:
@@ -156,6 +154,8 @@ def all_facts(num_classes: int = 19) -> list[ModelFacts]:
 
 
 def _is_layer(module: nn.Module) -> bool:
+    if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        return False
     return not any(True for _ in module.children()) or any(True for _ in module.parameters(recurse=False))
 
 

@@ -1,7 +1,7 @@
 """U-Net: an encoder that halves the picture `depth` times, and a decoder that doubles it back beside the skips.
 
-Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015. This is
-the padded form with batch normalisation: every convolution has a bias, also the ones before a BatchNorm, which makes
+Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015. This
+is the padded form with batch normalisation: every convolution has a bias, also the ones before a BatchNorm, which makes
 31,043,521 parameters for one class.
 
 Letters: B batch, C channels, H W pixels, K classes.

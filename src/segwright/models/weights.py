@@ -1,7 +1,7 @@
 """The one-file form of a Segmenter: a .safetensors file whose metadata says how to build it. Nothing in it names code.
 
-Metadata: `segwright` is JSON with the keys of `_describe`; `sha256` covers that text and every tensor's name, type, shape
-and bytes, so that a damaged file never becomes a model.
+Metadata: `segwright` is JSON with the keys of `_describe`; `sha256` covers that text and every tensor's name, type,
+shape and bytes, so that a damaged file never becomes a model.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from segwright.models.segmenter import Segmenter
 
 FORMAT = 1
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-"""First bytes of torch.save's files: zip archives, and the pickles of older versions. A safetensors file may begin so too
-(it starts with the length of its header), but goes on with a brace."""
+"""First bytes of torch.save's files: zip archives, and the pickles of older versions. A safetensors file may begin so
+too (it starts with the length of its header), but goes on with a brace."""
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -61,8 +61,8 @@ def save_segmenter(segmenter: Segmenter, path: Path, *, dtype: torch.dtype | Non
 def load_segmenter(path: Path) -> Segmenter:
     """The Segmenter of a file that `save_segmenter` wrote, on the CPU, in evaluation mode, with float32 weights.
 
-    Weights stored as float16 or bfloat16 are widened. Raises UserError for a missing file, another kind of file and an unknown
-    architecture; DataError for a damaged file and for tensors that do not fit the architecture, with a table of them.
+    Weights stored as float16 or bfloat16 are widened. Raises UserError for a missing file, another kind of file and an
+    unknown architecture; DataError for a damaged file and for tensors that do not fit, with a table of them.
     """
     path = Path(path)
     metadata, tensors = _read(path)
@@ -117,7 +117,7 @@ def _digest(description: str, tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -130,32 +130,33 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             start = file.read(9)
         if start[:2] in PICKLES and start[8:] != b"{":
             raise UserError(
-                f"{path} is a pickle (.pth, .pt, .ckpt): loading one can run any program hidden in it, so Segwright never does. "
-                "Train the model here, or read it where you trust it and save its state with safetensors."
+                f"{path} is a pickle (.pth, .pt, .ckpt): loading one can run any program hidden in it, so Segwright "
+                "never does. Give a .safetensors file that Segwright saved."
             )
         with safe_open(path, framework="pt") as opened:
             return opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DataError(
-            f"{path} cannot be read as a model: it is damaged, cut short or not a .safetensors file ({error}). Copy it again."
+            f"{path} cannot be read as a model: it is damaged, cut short or not a .safetensors file ({error}). "
+            "Copy it again."
         ) from error
 
 
 def _description(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     if "segwright" not in metadata:
         raise UserError(
-            f"{path} holds tensors, but not what Segwright needs to build a model (architecture, label space, mean and std): "
-            "it was written by another program, or is a training checkpoint. Give a file that Segwright saved."
+            f"{path} holds tensors, but not what Segwright needs to build a model (architecture, label space, mean and "
+            "std): another program wrote it, or it is a training checkpoint. Give a model that Segwright saved."
         )
     if metadata.get("sha256") != _digest(metadata["segwright"], tensors):
         raise DataError(
-            f"{path} is damaged: its content does not match its checksum. Copy it again, or use another checkpoint."
+            f"{path} is damaged: its content does not match its checksum. Copy it again, or use another file."
         )
-    content: dict[str, Any] = json.loads(metadata["segwright"])
+    content: dict[str, Any] = json.loads(metadata["segwright"])  # its checksum holds: save_segmenter wrote it
     if content["format"] != FORMAT:
         raise UserError(
-            f"{path} has format {content['format']}; this version of Segwright reads format {FORMAT}. Install the version that "
-            "wrote it, or a newer one."
+            f"{path} has format {content['format']}; this version of Segwright reads format {FORMAT}. "
+            "Install the version that wrote it, or a newer one."
         )
     return content
 

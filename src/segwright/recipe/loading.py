@@ -214,17 +214,15 @@ def headline(text: str) -> str:
 
 
 def annotated(loaded: LoadedRecipe) -> str:
-    """The recipe as YAML, each value followed by a comment with its origin."""
-    lines, path = [], list[str]()
+    """The recipe as YAML, each value followed by a comment with its origin: still a recipe that `load_recipe` reads."""
+    lines, path, known = [], list[str](), set(keys())
     for line in dump(loaded.recipe).splitlines():
         depth = (len(line) - len(line.lstrip())) // 2
-        name, colon, value = line.strip().partition(":")
-        path = [*path[:depth], name]
+        path = [*path[:depth], line.strip().partition(":")[0]]
         key = ".".join(path)
-        shown = colon and (value.strip() or (key in loaded.origins and not value))
-        origin = loaded.origins.get(key, "default") if value.strip() else ""
-        lines.append(f"{line:<60}  # {origin}" if shown and origin else line)
-    return "\n".join(lines)
+        origin = loaded.origins.get(key) or ("default" if key in known and not line.endswith(":") else "")
+        lines.append(f"{line:<60}  # {origin}" if origin else line)
+    return "\n".join(lines) + "\n"
 
 
 class _Dumper(yaml.SafeDumper):

@@ -61,8 +61,8 @@ class Optimizer(Strict):
 
 class Schedule(Strict):
     name: Literal["poly", "cosine", "constant"]
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Optimiser steps over which the rate rises linearly to its peak."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of all optimiser steps over which the rate rises linearly to its peak."""
     args: dict[str, Any] = {}
     """power (poly); final, the share of the peak at the end (poly, cosine)."""
 

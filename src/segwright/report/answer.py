@@ -37,7 +37,7 @@ def measures(evaluation: Evaluation) -> list[Measure]:
 
 
 def why_low(rows: Sequence[ClassRow], miou: float) -> str:
-    """Which classes hold the mean down, how rare they are, and what they are taken for; "" where nothing can be said."""
+    """Which classes hold the mean down, how rare they are, and what they are taken for; "" when no class does."""
     counted = sorted((row for row in rows if math.isfinite(row.iou)), key=lambda row: row.iou)
     if len(counted) > MANY:
         low = [row for row in counted if row.iou < miou / 2]
@@ -45,19 +45,20 @@ def why_low(rows: Sequence[ClassRow], miou: float) -> str:
             return ""
         lowest = listing([f"{row.name} ({percent(row.iou)})" for row in low[:3]])
         return (
-            f"What holds it down: {len(low)} of {len(counted)} classes score less than half the mean; they cover {_share(low)} "
-            f"of the labelled pixels. The lowest: {lowest}."
+            f"What holds it down: {len(low)} of {len(counted)} classes score less than half the mean; they cover "
+            f"{_share(low)} of the labelled pixels. The lowest: {lowest}."
         )
     low = [row for row in counted[: min(3, len(counted) // 3)] if row.iou < miou]
     if not low:
         return ""
     named = [
-        f"{row.name} ({percent(row.iou)}{f', most often called {row.taken_for}' if row.taken_for else ''})" for row in low
+        f"{row.name} ({percent(row.iou)}{f', most often called {row.taken_for}' if row.taken_for else ''})"
+        for row in low
     ]
     rest = [row.iou for row in counted if row not in low]
     return (
-        f"What holds it down: {listing(named)}. {'They cover' if len(low) > 1 else 'It covers'} {_share(low)} of the labelled "
-        f"pixels; the mean of the other {len(rest)} classes is {percent(math.fsum(rest) / len(rest))}."
+        f"What holds it down: {listing(named)}. {'They cover' if len(low) > 1 else 'It covers'} {_share(low)} of the "
+        f"labelled pixels; the mean of the other {len(rest)} classes is {percent(math.fsum(rest) / len(rest))}."
     )
 
 
@@ -72,16 +73,16 @@ def caveats(evaluation: Evaluation) -> list[str]:
     if pictures > 1 and len(groups) == 1:
         name = f" ({evaluation.groups[0]})" if evaluation.groups[0] else ""
         told.append(
-            f"All {count(pictures)} pictures come from one sequence{name}: expect other scenes to differ, and read small "
-            "differences as noise."
+            f"All {count(pictures)} pictures come from one sequence{name}: expect other scenes to differ, and read "
+            "small differences as noise."
         )
     elif pictures == 1:
         told.append("This is the score of a single picture: it says little about others.")
     if evaluation.left_out:
         one = len(evaluation.left_out) == 1
         told.append(
-            f"{'Class' if one else 'Classes'} {listing(evaluation.left_out)} {'is' if one else 'are'} in neither truth nor "
-            "prediction: shown as “–” and left out of the mean."
+            f"{'Class' if one else 'Classes'} {listing(evaluation.left_out)} {'is' if one else 'are'} in neither truth "
+            "nor prediction: shown as “–” and left out of the mean."
         )
     return told
 

@@ -9,23 +9,28 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from segwright.report.wording import NONE, THIN, count, number, percent
+from segwright.report.wording import NONE, count, number, percent
 
 HEXADECIMAL = re.compile(r"^(?=.*[a-f])(?=.*\d)[0-9a-f]{12,}$")
 NAMES = {
     "memory_gib": "Memory, GiB",
     "gpus": "GPU",
     "cuda": "CUDA",
+    "mean": "Mean colour (RGB, 0–1)",
     "std": "Standard deviation",
-    "sha256": "SHA-256",
-    "ignore_share": "Void, share of pixels",
+    "sizes": "Sizes, height × width (pictures)",
+    "ignored_pixels": "Void pixels",
+    "ignored_share": "Void, share of all pixels",
+    "names_sha256": "SHA-256 of the names",
+    "sha256": "SHA-256 of the content",
 }
+NOT_SHOWN = {"classes", "class_pixels", "class_image_pixels"}  # the class table shows them, or they serve class weights
 YAML_KEY = re.compile(r"^(\s*(?:- )?)([\w.\-]+)(:)(?=\s|$)")
 YAML_COMMENT = re.compile(r"(^|\s)(#.*)$")
 
 
 def mark_yaml(text: str) -> Markup:
-    """YAML with its keys and comments marked for the style sheet. Everything is escaped; nothing is added or dropped."""
+    """YAML with its keys and comments marked for the style sheet; everything is escaped, nothing added or dropped."""
     lines = []
     for line in text.rstrip("\n").split("\n"):
         comment = YAML_COMMENT.search(line)
@@ -99,48 +104,52 @@ def plain(value: object) -> str:
 
 @dataclass(frozen=True)
 class ClassCount:
-    name: str
+    """Pixels, share of labelled pixels, and pictures of one class in one split, as texts."""
+
     pixels: str
     share: str
     images: str
 
 
 @dataclass(frozen=True)
-class DataPart:
-    """One fingerprint: short facts, then how many pictures have each size, then the classes."""
+class DataTable:
+    """Fingerprints side by side: facts and class counts, one entry a split, in the order of `splits`."""
 
-    title: str
-    groups: tuple[FactGroup, ...]
-    sizes: tuple[tuple[str, str], ...]
-    classes: tuple[ClassCount, ...]
+    splits: tuple[str, ...]
+    facts: tuple[tuple[str, tuple[Fact, ...]], ...]
+    classes: tuple[tuple[str, tuple[ClassCount, ...]], ...]
 
 
-def data_parts(data: Mapping[str, Any]) -> list[DataPart]:
-    """The content of data.json for the page: one part, or one a split when fingerprints are nested under split names."""
+def data_table(data: Mapping[str, Any]) -> DataTable | None:
+    """Fingerprints as data.statistics.fingerprint() makes them, by split name, or a single one; None without any."""
     if not data:
-        return []
-    splits = {name: value for name, value in data.items() if isinstance(value, Mapping) and "pictures" in value}
-    if not splits:
-        return [_data_part("Data", data)]
-    rest = {name: value for name, value in data.items() if name not in splits}
-    parts = [_data_part(f"Data: {name}", value) for name, value in splits.items()]
-    return [*parts, *([_data_part("Data", rest)] if rest else [])]
-
-
-def _data_part(title: str, content: Mapping[str, Any]) -> DataPart:
-    sizes, classes = content.get("sizes"), content.get("classes")
-    taken = {key for key, value in (("sizes", sizes), ("classes", classes)) if isinstance(value, Mapping)}
-    return DataPart(
-        title,
-        tuple(fact_groups({key: value for key, value in content.items() if key not in taken})),
-        tuple((name, count(n)) for name, n in sizes.items()) if isinstance(sizes, Mapping) else (),
-        _class_counts(classes) if isinstance(classes, Mapping) else (),
+        return None
+    nested = all(isinstance(value, Mapping) for value in data.values())
+    splits: dict[str, Mapping[str, Any]] = dict(data) if nested else {"data": data}
+    keys = list(dict.fromkeys(key for split in splits.values() for key in split if key not in NOT_SHOWN))
+    names = list(dict.fromkeys(name for split in splits.values() for name in split.get("classes", {})))
+    return DataTable(
+        tuple(splits),
+        tuple(
+            (spoken(key), tuple(_fact(key, _told(key, split.get(key))) for split in splits.values())) for key in keys
+        ),
+        tuple(
+            (name, tuple(_class_count(split.get("classes", {}), name) for split in splits.values())) for name in names
+        ),
     )
 
 
-def _class_counts(classes: Mapping[str, Mapping[str, int]]) -> tuple[ClassCount, ...]:
-    total = sum(int(item["pixels"]) for item in classes.values())
-    return tuple(
-        ClassCount(name, count(item["pixels"]), percent(item["pixels"] / total if total else None, 2), count(item["images"]))
-        for name, item in classes.items()
-    )
+def _told(key: str, value: object) -> object:
+    if key == "sizes" and isinstance(value, Mapping):
+        return [f"{size} ({count(n)})" for size, n in value.items()]
+    if key.endswith("_share") and isinstance(value, float):
+        return percent(value, 2)
+    return count(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _class_count(classes: Mapping[str, Mapping[str, int]], name: str) -> ClassCount:
+    if name not in classes:
+        return ClassCount(NONE, NONE, NONE)
+    total = sum(item["pixels"] for item in classes.values())
+    pixels = classes[name]["pixels"]
+    return ClassCount(count(pixels), percent(pixels / total if total else None, 2), count(classes[name]["images"]))

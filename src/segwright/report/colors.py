@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from segwright.labels.space import RGB, LabelSpace
 from segwright.report.tables import LEVELS
 
-INK, PAPER = (24, 26, 29), (255, 255, 255)
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 # Blue for what is right (h, hit) and orange for what is confused (m, miss): told apart by every kind of colour vision.
 # Light pages grow darker with the rate, dark pages brighter.
 SCALES: dict[str, dict[str, tuple[RGB, ...]]] = {
@@ -16,8 +16,8 @@ SCALES: dict[str, dict[str, tuple[RGB, ...]]] = {
         "m": ((255, 255, 255), (254, 232, 212), (248, 173, 109), (217, 95, 14), (122, 40, 4)),
     },
     "dark": {
-        "h": ((27, 31, 36), (28, 52, 88), (38, 92, 166), (112, 170, 245), (214, 232, 255)),
-        "m": ((27, 31, 36), (72, 42, 24), (150, 76, 26), (240, 150, 80), (255, 226, 200)),
+        "h": ((27, 31, 36), (28, 52, 88), (38, 92, 166), (86, 150, 238), (158, 201, 252)),
+        "m": ((27, 31, 36), (72, 42, 24), (150, 76, 26), (232, 140, 66), (252, 196, 140)),
     },
 }
 
@@ -39,8 +39,8 @@ def contrast(one: Sequence[int], other: Sequence[int]) -> float:
 
 
 def text_on(color: Sequence[int]) -> RGB:
-    """Ink or paper, whichever reads better on a colour."""
-    return max((INK, PAPER), key=lambda text: contrast(text, color))
+    """Black or white, whichever reads better on a colour: one of them always has a contrast above 4.5."""
+    return max((BLACK, WHITE), key=lambda text: contrast(text, color))
 
 
 def ramp(stops: Sequence[RGB], steps: int) -> list[RGB]:
@@ -56,7 +56,7 @@ def ramp(stops: Sequence[RGB], steps: int) -> list[RGB]:
 
 
 def style_rules(space: LabelSpace) -> str:
-    """CSS: `.k3` fills a swatch with class 3's colour; `.h0`-`.h12` and `.m0`-`.m12` shade a cell, dark pages included."""
+    """CSS: `.k3` fills a swatch with class 3's colour; `.h0`-`.h12` and `.m0`-`.m12` shade a cell."""
     rules = [f".k{k}{{background:{to_hex(c.color)};fill:{to_hex(c.color)}}}" for k, c in enumerate(space.classes)]
     for theme, scales in SCALES.items():
         shades = "".join(

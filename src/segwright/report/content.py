@@ -59,25 +59,26 @@ class MistakePicture:
         height, width = self.truth.shape
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             raise UserError(
-                f"report picture {self.name}: box {tuple(self.box)} means rows {top}..{bottom - 1} and columns {left}..{right - 1}; "
-                f"it must lie inside the picture of {height} rows and {width} columns."
+                f"report picture {self.name}: box {tuple(self.box)} means rows {top}..{bottom - 1} and columns "
+                f"{left}..{right - 1}; it must lie inside the picture of {height} rows and {width} columns."
             )
 
     @property
     def region(self) -> NDArray[np.bool_]:
         """bool [H, W]: the pixels of this mistake."""
-        return (self.truth == self.mistake.truth) & (self.prediction == self.mistake.predicted)
+        wrong_HW: NDArray[np.bool_] = (self.truth == self.mistake.truth) & (self.prediction == self.mistake.predicted)
+        return wrong_HW
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
     """One run, ready to be written as a page.
 
-    history: rows of metrics.jsonl in order, `kind` "train" (epoch, loss, lr, images_per_s, data_wait: the share 0..1 of the
-    epoch's time spent waiting for data, seconds, peak_memory_mb) or "val" (epoch, miou, accuracy, loss, iou: class name ->
-    0..1 or None, best). Rows and values may be missing; empty when nothing was trained.
-    environment: JSON data as runs.environment() gives it. data: the fingerprint of the evaluated pictures, or one
-    fingerprint a split; {} when there is none.
+    history: rows of metrics.jsonl in order. `kind` "train": epoch, loss, lr, images_per_s, data_wait (share 0..1 of the
+    epoch's time), seconds (of this epoch), peak_memory_mb. `kind` "val": epoch, miou, loss, iou (class name -> 0..1 or
+    None), best, seconds. Rows and values may be missing; empty when nothing was trained.
+    environment: JSON data as runs.environment() gives it. data: one fingerprint a split, or a single one, as
+    data.statistics.fingerprint() gives them; {} when there is none.
     mistakes: worst first. notes: what the reader must know, one sentence each.
     """
 
@@ -95,7 +96,9 @@ class RunReport:
 
 def _check_shapes(name: str, image: Pixels, truth: Pixels, prediction: Pixels) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise UserError(f"report picture {name}: the image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3] in RGB.")
+        raise UserError(
+            f"report picture {name}: the image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3] in RGB."
+        )
     for kind, ids in (("truth", truth), ("prediction", prediction)):
         if ids.shape != image.shape[:2] or ids.dtype != np.uint8:
             raise UserError(

@@ -26,7 +26,7 @@ class Curve:
 
 
 def points(rows: Rows, kind: str, key: str) -> tuple[tuple[float, float], ...]:
-    """(epoch, value) of the rows of one kind; missing and non-finite values are left out. A repeated epoch counts once."""
+    """(epoch, value) of the rows of one kind; values that are missing or not finite are left out."""
     found: dict[float, float] = {}
     for row in rows:
         epoch, value = row.get("epoch"), row.get(key)
@@ -58,7 +58,7 @@ def best_point(rows: Rows) -> tuple[float, float] | None:
 
 
 def curves(rows: Rows) -> list[Curve]:
-    """Loss and validation mIoU, then learning rate, speed, waiting for data and memory; those without a point are left out."""
+    """Loss and mIoU, then learning rate, speed, waiting for data and memory; those without a point are left out."""
     best = best_point(rows)
     drawn = [
         _curve(
@@ -88,7 +88,14 @@ def curves(rows: Rows) -> list[Curve]:
             lambda v: f"{number(v)}{THIN}/s",
             axis_form=number,
         ),
-        _curve("Waiting for data", "in % of the time", _waiting(rows), percent, axis_form=lambda v: number(v * 100), top=_waiting_top(rows)),
+        _curve(
+            "Waiting for data",
+            "in % of the time",
+            _waiting(rows),
+            percent,
+            axis_form=lambda v: number(v * 100),
+            top=_waiting_top(rows),
+        ),
         _curve(
             "Peak memory",
             "in GB",

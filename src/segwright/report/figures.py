@@ -20,7 +20,7 @@ MAX_HITS = 300  # things to point at in one chart
 
 
 def tag(name: str, content: str | Markup = "", **attributes: object) -> Markup:
-    """One element; text and attribute values are escaped unless they are Markup. `stroke_width` becomes `stroke-width`."""
+    """One element; text and values are escaped unless they are Markup. `stroke_width` becomes `stroke-width`."""
     pairs = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(round(value, 1) if isinstance(value, float) else value)}"'
         for key, value in attributes.items()
@@ -81,7 +81,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 @dataclass(frozen=True)
 class Series:
-    """One line: its name, its colour slot (`a`, `b` or `c` in the style sheet) and finite (x, y) points in order of x."""
+    """One line: its name, its colour slot (`a`, `b` or `c` in the style sheet) and finite points by x."""
 
     name: str
     color: str
@@ -187,7 +187,7 @@ def line_chart(
 ) -> Markup | None:
     """Lines over epochs, from zero up, with the best point marked; None when no series has a point.
 
-    form: how a value is written where it is pointed at; axis_form: on the axis. top: upper end of the axis, else the highest value.
+    form: how a value is written where it is pointed at; axis_form: on the axis. top: upper end of the axis at least.
     """
     series = [s for s in series if s.points]
     if not series:
@@ -259,11 +259,13 @@ def sparkline(values: Sequence[float | None], *, label: str) -> Markup:
     parts += [polyline(run, x, y, "a") for run in runs if run]
     if runs[-1]:
         parts.append(tag("circle", cx=x(runs[-1][-1][0]), cy=y(runs[-1][-1][1]), r=2.2, class_="dot a"))
-    return tag("svg", join(parts), class_="spark", viewBox=f"0 0 {width:.0f} {height:.0f}", role="img", aria_label=label)
+    return tag(
+        "svg", join(parts), class_="spark", viewBox=f"0 0 {width:.0f} {height:.0f}", role="img", aria_label=label
+    )
 
 
 def iou_bars(names: Sequence[str], ious: Sequence[float], mean: float) -> Markup | None:
-    """Classes sorted from best to worst IoU as upright bars, with the mean as a line; names under the bars up to 32 classes."""
+    """Classes from best to worst IoU as upright bars, the mean as a line; up to 32 classes are named under the bars."""
     ranked = sorted(
         ((iou, name) for iou, name in zip(ious, names, strict=True) if math.isfinite(iou)), key=lambda p: (-p[0], p[1])
     )
@@ -294,7 +296,9 @@ def iou_bars(names: Sequence[str], ious: Sequence[float], mean: float) -> Markup
 
 def picture_ranks(names: Sequence[str], scores: Sequence[float], marked: dict[str, str]) -> Markup | None:
     """mIoU of every picture, sorted, as dots; `marked` maps picture names to the role written beside their dot."""
-    ranked = sorted(((s, n) for s, n in zip(scores, names, strict=True) if math.isfinite(s)), key=lambda p: (-p[0], p[1]))
+    ranked = sorted(
+        ((s, n) for s, n in zip(scores, names, strict=True) if math.isfinite(s)), key=lambda p: (-p[0], p[1])
+    )
     if len(ranked) < 2:
         return None
     frame = Frame(960, 180, left=36)
@@ -310,7 +314,11 @@ def picture_ranks(names: Sequence[str], scores: Sequence[float], marked: dict[st
         score, name = ranked[index]
         area = tag("rect", x=left, y=frame.top, width=right - left, height=frame.height - frame.top - frame.bottom)
         role = f" ({marked[name]})" if name in marked else ""
-        parts.append(hit(f"{name}{role}\nmIoU {percent(score)}\nrank {index + 1} of {len(ranked)}", area, x(index), [y(score)]))
+        parts.append(
+            hit(f"{name}{role}\nmIoU {percent(score)}\nrank {index + 1} of {len(ranked)}", area, x(index), [y(score)])
+        )
     parts.append(frame.x_axis(x, [0, len(ranked) - 1], lambda t: f"{t + 1:.0f}", "pictures, best first"))
-    told = f"best {percent(ranked[0][0])}, median {percent(ranked[len(ranked) // 2][0])}, worst {percent(ranked[-1][0])}"
+    told = (
+        f"best {percent(ranked[0][0])}, median {percent(ranked[len(ranked) // 2][0])}, worst {percent(ranked[-1][0])}"
+    )
     return frame.svg(f"mIoU of {len(ranked)} pictures, sorted: {told}.", parts, "ranks")

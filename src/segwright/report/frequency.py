@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from unicodedata import east_asian_width
 
@@ -83,38 +83,39 @@ def text_width(text: str, size: float = 12.5) -> float:
 
 
 def place_labels(points: Sequence[tuple[float, float]], names: Sequence[str], area: Box) -> list[Box | None]:
-    """A free box beside each point, inside the area; None where a crowd leaves no room. Lonely points choose last."""
+    """A free box beside each point, inside the area; None where a crowd leaves no room. Crowded points choose first."""
     dots = [Box(x - 6, y - 6, x + 6, y + 6) for x, y in points]
-    taken: list[Box] = []
-    found: list[Box | None] = [None] * len(points)
     crowding = [sum(abs(x - u) < 90 and abs(y - v) < 30 for u, v in points) for x, y in points]
+    found: list[Box | None] = [None] * len(points)
     for index in sorted(range(len(points)), key=lambda i: -crowding[i]):
-        x, y = points[index]
-        wide, high = text_width(names[index]), 15.0
-        for reach in (9.0, 16.0, 26.0):
-            for across, down in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)):
-                left = x - wide / 2 + across * (wide / 2 + (reach if down == 0 else reach * 0.6))
-                top = y - high / 2 + down * (high / 2 + reach)
-                box = Box(left, top, left + wide, top + high)
-                others = [d for i, d in enumerate(dots) if i != index]
-                if box.inside(area) and not any(box.touches(b) for b in (*taken, *others)):
-                    found[index] = box
-                    break
-            if found[index]:
-                break
-        if box := found[index]:
-            taken.append(box)
+        blocked = [box for box in found if box] + dots[:index] + dots[index + 1 :]
+        free = (
+            box
+            for box in _beside(*points[index], text_width(names[index]))
+            if box.inside(area) and not any(box.touches(other) for other in blocked)
+        )
+        found[index] = next(free, None)
     return found
+
+
+def _beside(x: float, y: float, wide: float, high: float = 15.0) -> Iterator[Box]:
+    """Places for a text near a point, the best first: right, left, above, below, then the corners, then farther out."""
+    for reach in (9.0, 16.0, 26.0):
+        for across, down in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)):
+            left = x - wide / 2 + across * (wide / 2 + (reach if down == 0 else reach * 0.6))
+            top = y - high / 2 + down * (high / 2 + reach)
+            yield Box(left, top, left + wide, top + high)
 
 
 def frequency_figure(
     names: Sequence[str], colors: Sequence[str], share_K: Floats, iou_K: Floats, link: Correlation
 ) -> Markup | None:
     """Scatter of IoU over share of labelled pixels (log axis) with the fitted line; None without a class to show."""
-    use = [k for k in range(len(names)) if share_K[k] > 0 and math.isfinite(iou_K[k])]
+    use = [k for k in np.argsort(share_K).tolist() if share_K[k] > 0 and math.isfinite(iou_K[k])]
     if not use:
         return None
     shares = [float(share_K[k]) for k in use]
+    radius = 6.0 if len(use) <= 40 else 4.5
     frame = Frame(960, 440, left=36, right=20, bottom=42)
     x = Scale(min(shares) / 1.6, max(max(shares) * 1.6, 1e-9), *frame.x_range, log=True)
     y = Scale(-0.03, 1.03, *frame.y_range)
@@ -129,12 +130,14 @@ def frequency_figure(
     for name, box, (at_x, at_y) in zip(shown, boxes, spots, strict=True):
         if box:
             if min(abs(box.left - at_x), abs(box.right - at_x)) > 14 and abs((box.top + box.bottom) / 2 - at_y) > 22:
-                parts.append(tag("line", x1=at_x, y1=at_y, x2=(box.left + box.right) / 2, y2=box.top + 8, class_="leader"))
+                parts.append(
+                    tag("line", x1=at_x, y1=at_y, x2=(box.left + box.right) / 2, y2=box.top + 8, class_="leader")
+                )
             parts.append(_label(name, box, at_x))
     for k, (at_x, at_y) in zip(use, spots, strict=True):
-        dot = tag("circle", cx=at_x, cy=at_y, r=6, fill=colors[k], class_="swatch")
+        dot = tag("circle", cx=at_x, cy=at_y, r=radius, fill=colors[k], class_="swatch")
         text = f"{names[k]}\nIoU {percent(iou_K[k])}\n{percent(share_K[k], 2)} of the pixels"
-        parts.append(hit(text, dot + tag("circle", cx=at_x, cy=at_y, r=13, class_="area"), at_x, [at_y]))
+        parts.append(hit(text, dot + tag("circle", cx=at_x, cy=at_y, r=radius * 2, class_="area"), at_x, [at_y]))
     told = "; ".join(f"{names[k]} {percent(share_K[k], 2)} of pixels, IoU {percent(iou_K[k])}" for k in use)
     return frame.svg(f"Class frequency against IoU: {told}.", parts, "scatter")
 

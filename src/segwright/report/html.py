@@ -18,11 +18,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from segwright.contracts import UserError
 from segwright.evaluation.hardest import rank_pictures, worst_mistakes
 from segwright.files import write_text
 from segwright.report import wording
 from segwright.report.answer import caveats, measures, mistake_card, why_low
-from segwright.report.appendix import data_parts, fact_groups, mark_yaml
+from segwright.report.appendix import data_table, fact_groups, mark_yaml
 from segwright.report.colors import style_rules, to_hex
 from segwright.report.content import RunReport
 from segwright.report.curves import curves, time_spent
@@ -52,8 +53,15 @@ COLUMNS = {
 
 
 def write_report(report: RunReport, path: Path) -> Path:
-    """Write the page of one run to `path`, atomically. Returns the path. Raises OSError when it cannot be written."""
-    return write_text(path, render_report(report))
+    """Write the page of one run to `path`, atomically. Returns the path. Raises UserError when it cannot be written."""
+    page = render_report(report)
+    try:
+        return write_text(path, page)
+    except OSError as error:
+        raise UserError(
+            f"{path}: the report cannot be written ({error.strerror}). Free the path or make its folder writable, then "
+            "write it again."
+        ) from error
 
 
 def render_report(report: RunReport, *, written: datetime | None = None) -> str:
@@ -140,7 +148,9 @@ def _content(report: RunReport) -> dict[str, Any]:
         "named": NAMED_CELLS,
         "link": link,
         "link_sentence": describe(link),
-        "scatter": frequency_figure(names, [to_hex(c.color) for c in evaluation.space.classes], scores.share, ious, link),
+        "scatter": frequency_figure(
+            names, [to_hex(c.color) for c in evaluation.space.classes], scores.share, ious, link
+        ),
         "unplaced": [row.name for row in rows if not row.share > 0],
         "rankline": picture_ranks(
             [p.name for p in ranked], [p.miou for p in ranked], {p.name: p.role for p in report.pictures}
@@ -148,6 +158,6 @@ def _content(report: RunReport) -> dict[str, Any]:
         "picture_rows": [picture_row(picture, evaluation.space) for picture in report.pictures],
         "legend": legend(report.pictures, evaluation.space),
         "recipe": mark_yaml(report.recipe_text),
-        "data": data_parts(report.data),
+        "data": data_table(report.data),
         "environment": fact_groups(report.environment),
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from segwright.labels import LabelSpace
 
 Pixels = NDArray[np.uint8]
 WIDEST = 640  # pictures in the page are at most this wide, in pixels
+QUALITIES = (78, 55, 30, 5)  # of WebP, tried in turn until a picture is light enough
+HEAVIEST = 80_000  # bytes of one picture
 CLOSE_UP = (480, 320)  # width and height of the pictures on the mistake cards
 ERROR_RGB = (255, 86, 48)
 
@@ -32,17 +35,28 @@ class Embedded:
 
 
 def embed(rgb: Pixels, *, exact: bool = False) -> Embedded:
-    """uint8 [H, W, 3] -> a WebP data URI, no wider than WIDEST. `exact`: lossless, for flat colours."""
+    """uint8 [H, W, 3] -> a WebP data URI, no wider than WIDEST, of at most about HEAVIEST bytes.
+
+    `exact`: lossless, for flat colours, unless that is too heavy. Noisy pictures get a lower quality.
+    """
     picture = Image.fromarray(np.ascontiguousarray(rgb))
     if picture.width > WIDEST:
         size = (WIDEST, max(1, round(picture.height * WIDEST / picture.width)))
         picture = picture.resize(size, Image.Resampling.NEAREST if exact else Image.Resampling.BOX)
+    for quality in (None, *QUALITIES) if exact else QUALITIES:
+        content = _webp(picture, quality)
+        if len(content) <= HEAVIEST:
+            break
+    return Embedded("data:image/webp;base64," + base64.b64encode(content).decode(), picture.width, picture.height)
+
+
+def _webp(picture: Image.Image, quality: int | None) -> bytes:
     stream = io.BytesIO()
-    if exact:
+    if quality is None:
         picture.save(stream, "WEBP", lossless=True, quality=60, method=4)
     else:
-        picture.save(stream, "WEBP", quality=78, method=4)
-    return Embedded("data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode(), picture.width, picture.height)
+        picture.save(stream, "WEBP", quality=quality, method=4)
+    return stream.getvalue()
 
 
 def class_picture(ids: Pixels, space: LabelSpace) -> Pixels:
@@ -80,7 +94,7 @@ def wrong_share(truth: Pixels, prediction: Pixels) -> float:
 
 
 def window(shape: tuple[int, ...], box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """The part of a picture to show for a region: the region with room around it, in the close-up's aspect where possible.
+    """The part of a picture to show for a region: room around it, in the close-up's aspect where possible.
 
     shape: (H, W, ...). box and result: (top, left, bottom, right) in pixels, ends excluded.
     """
@@ -92,7 +106,7 @@ def window(shape: tuple[int, ...], box: tuple[int, int, int, int]) -> tuple[int,
     high = min(wide / aspect, height)
     x = min(max((left + right) / 2 - wide / 2, 0), width - wide)
     y = min(max((top + bottom) / 2 - high / 2, 0), height - high)
-    return int(y), int(x), min(height, int(y) + max(1, round(high))), min(width, int(x) + max(1, round(wide)))
+    return math.floor(y), math.floor(x), min(height, math.ceil(y + high)), min(width, math.ceil(x + wide))
 
 
 def close_up(image: Pixels, region: NDArray[np.bool_], box: tuple[int, int, int, int]) -> Pixels:

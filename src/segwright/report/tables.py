@@ -74,7 +74,7 @@ def class_rows(evaluation: Evaluation, history: Sequence[Mapping[str, Any]]) -> 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the confusion matrix as first shown: shade class, number in percent of the truth, text to point at."""
+    """One cell of the confusion matrix as first shown: shade class, percent of the truth, text to point at."""
 
     shade: str
     text: str
@@ -82,8 +82,8 @@ class Cell:
 
 
 def level(rate: float) -> int:
-    """Shade of a rate in 0..1: 0 only for nothing at all, else 1..LEVELS in steps of its square root (small errors show)."""
-    return max(1, round(math.sqrt(rate) * LEVELS)) if rate > 0 else 0
+    """Shade of a rate in 0..1: 0 only for nothing at all, else 1..LEVELS by its square root (small errors show)."""
+    return max(1, math.floor(math.sqrt(rate) * LEVELS + 0.5)) if rate > 0 else 0
 
 
 def whole_percent(rate: float) -> str:
@@ -101,7 +101,7 @@ def confusion_cells(scores: Scores, names: Sequence[str]) -> list[list[Cell]]:
         for p, found in enumerate(names):
             rate = 0.0 if math.isnan(truth_KK[t, p]) else float(truth_KK[t, p])
             title = (
-                f"truth {truth}, predicted {found}: {count(counts_KK[t, p])} pixels, {rate_text(truth_KK[t, p])} of the truth, "
+                f"{truth} called {found}: {count(counts_KK[t, p])} pixels, {rate_text(truth_KK[t, p])} of the truth, "
                 f"{rate_text(found_KK[t, p])} of the predictions"
             )
             shade = f"{'h' if t == p else 'm'}{level(rate)}"

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from segwright.build import build_augmentation, build_dataset, build_loss, build_segmenter, build_space, pick_device
 from segwright.contracts import Batch, Dataset, UserError
-from segwright.data.inspect import fingerprint
 from segwright.data.loading import TrainLoader
-from segwright.data.statistics import class_weights
+from segwright.data.statistics import class_weights, fingerprint
 from segwright.inference.running import FORMATS
 from segwright.labels import LabelSpace
 from segwright.losses import total_loss
 from segwright.metrics.protocols import find_protocol
 from segwright.models import Segmenter
-from segwright.recipe import LoadedRecipe, Recipe, dump, load_recipe
+from segwright.recipe import LoadedRecipe, Recipe, load_recipe
+from segwright.recipe.loading import annotated
 from segwright.runs import Run, create_run
 from segwright.runs.environment import environment
 from segwright.training.averaging import AveragedModel
@@ -45,20 +45,22 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
     find_protocol(recipe.protocol)
     device = pick_device(recipe.training.device)
     segmenter = build_segmenter(recipe, space)
+    build_schedule(recipe.schedule, 1)  # only to refuse wrong arguments before any picture is read
+    build_optimizer(recipe.optimizer, segmenter)
     loader, validation = _read(recipe, space, segmenter, device, console)
     facts = {
         "train": _fingerprint(loader.dataset, space, "train", console),
         "val": _fingerprint(validation, space, "val", console),
     }
     recipe = _with(recipe, "training", device=device)
+    origins = dict(loaded.origins) | _decided(recipe)
     recipe = _with_class_weights(recipe, facts["train"], space, console)
     loss = build_loss(recipe, space).to(device)
     segmenter = segmenter.to(device)
     recipe = _with_fastest_mode(recipe, segmenter, loss, console)
-    run = create_run(runs, name=name, label=recipe.name, recipe_text=dump(recipe))
+    run = create_run(runs, name=name, label=recipe.name, recipe_text=annotated(LoadedRecipe(recipe, origins)))
     run.write_json("environment.json", environment())
     run.write_json("data.json", {"label_space": space.to_dict(), "splits": facts})
-    run.write_json("origins.json", dict(loaded.origins))
     console.print(f"run [bold]{run.path}[/]", highlight=False)
     return _assemble(recipe, run, segmenter, loss, loader, validation, console)
 
@@ -82,6 +84,14 @@ def resume(run: Run, *, console: Console) -> Trainer:
         highlight=False,
     )
     return trainer
+
+
+def _decided(recipe: Recipe) -> dict[str, str]:
+    """Origins of the values that this run decides itself: `auto`, and class weights given as a rule."""
+    found = {f"training.{k}": "measured here" for k in ("precision", "memory_format") if getattr(recipe.training, k) == "auto"}
+    if isinstance(rule := recipe.loss.args.get("class_weights"), str):
+        found["loss.args.class_weights"] = f"{rule}, from the training pictures"
+    return found
 
 
 def _assemble(

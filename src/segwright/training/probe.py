@@ -7,6 +7,7 @@ channels_last. The log says what was measured; the resolved recipe keeps the cho
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from segwright.inference.running import FORMATS
 
-TOO_SLOW = 2.5  # a mode whose second step takes this many times the best is not measured further
+TOO_SLOW = 2.5  # a mode that takes this many times the best (twice that in its warm-up) is not measured further
 TrialStep = Callable[[nn.Module, Tensor, str, str], None]
 
 
@@ -60,7 +61,9 @@ def measure_modes(
                 seconds = time.perf_counter() - start
                 if attempt:
                     best = min(best, seconds)
-                if attempt and measured and best > TOO_SLOW * min(m.seconds for m in measured):
+                limit = (TOO_SLOW if attempt else 2 * TOO_SLOW) * min((m.seconds for m in measured), default=math.inf)
+                if seconds > limit:
+                    best = min(best, seconds)
                     break
             measured.append(Mode(precision, memory_format, best))
     return sorted(measured, key=lambda m: m.seconds)

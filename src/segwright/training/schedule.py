@@ -32,21 +32,17 @@ SCHEDULES: dict[str, Callable[..., float]] = {"poly": poly, "cosine": cosine, "c
 
 
 def build_schedule(recipe: Schedule, total_steps: int) -> Callable[[int], float]:
-    """step (0 for the first) -> share of the peak learning rate, after a linear warm-up of `warmup_steps`.
+    """step (0 for the first) -> share of the peak learning rate, after a linear warm-up.
 
-    Raises UserError for arguments that the schedule does not take, or a warm-up as long as the training.
+    Raises UserError for arguments that the schedule does not take.
     """
     shape = SCHEDULES[recipe.name]
     allowed = [p for p in inspect.signature(shape).parameters if p != "progress"]
     if unknown := sorted(set(recipe.args) - set(allowed)):
         takes = ", ".join(allowed) or "no arguments"
         raise UserError(f"schedule.args has no '{unknown[0]}' for {recipe.name}; it takes {takes}.")
-    if recipe.warmup_steps >= total_steps:
-        raise UserError(
-            f"schedule.warmup_steps is {recipe.warmup_steps}, but the whole training has {total_steps} steps. "
-            "Train longer, or warm up less."
-        )
-    return partial(_factor, shape=partial(shape, **recipe.args), warmup=recipe.warmup_steps, total=total_steps)
+    warmup = round(recipe.warmup * total_steps)
+    return partial(_factor, shape=partial(shape, **recipe.args), warmup=warmup, total=total_steps)
 
 
 def _factor(step: int, *, shape: Callable[[float], float], warmup: int, total: int) -> float:

@@ -17,7 +17,9 @@ LIVERIES: tuple[Colour, ...] = (
 )  # fmt: skip
 
 
-def _quad(x0: float, y0: float, x1: float, y1: float, colour: Colour, *, shine: float = 0.0, mirror: bool = False) -> Decal:
+def _quad(
+    x0: float, y0: float, x1: float, y1: float, colour: Colour, *, shine: float = 0.0, mirror: bool = False
+) -> Decal:
     return Decal(array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]), colour, shine, mirror)
 
 
@@ -41,12 +43,17 @@ def truck(rng: Random, *, night: float) -> Train:
     wheels = ((-length / 2 + 1.0, 0.48), (-length / 2 + 2.1, 0.48)) if length > 6 else ((-length / 2 + 1.3, 0.48),)
     load = box(length, 1.0, load_high, 2.46, load_paint, wheels=wheels)
     a, high = length / 2, load_high
-    ribs = [_quad(-a + length * k / 6 - 0.03, 1.05, -a + length * k / 6 + 0.03, high, scaled(load_paint, 0.86)) for k in range(1, 6)]
+    ribs = [
+        _quad(-a + length * k / 6 - 0.03, 1.05, -a + length * k / 6 + 0.03, high, scaled(load_paint, 0.86))
+        for k in range(1, 6)
+    ]
     sign = mix(load_paint, rng.choice(LIVERIES), 0.85)
     trim = [
         _quad(-a, 1.0, a, 1.16, scaled(load_paint, 0.6)),
         _quad(-a, high - 0.12, a, high, scaled(load_paint, 1.12)),
-        _quad(-a * 0.5, 1.5, a * 0.5, high - 0.5, sign) if not tipper else _quad(-a, 1.5, a, 1.56, scaled(load_paint, 0.7)),
+        _quad(-a * 0.5, 1.5, a * 0.5, high - 0.5, sign)
+        if not tipper
+        else _quad(-a, 1.5, a, 1.56, scaled(load_paint, 0.7)),
         _quad(-a, 0.55, a * 0.9, 0.95, DARK),
     ]
     doors = [
@@ -66,7 +73,18 @@ def truck(rng: Random, *, night: float) -> Train:
 
 
 def _cab(paint: Colour, high: float, night: float) -> Body:
-    profile = array([(-0.85, 0.5), (-0.85, high - 0.1), (-0.6, high), (0.55, high), (0.8, high - 0.3), (0.95, 1.55), (0.98, 0.6), (0.9, 0.4)])
+    profile = array(
+        [
+            (-0.85, 0.5),
+            (-0.85, high - 0.1),
+            (-0.6, high),
+            (0.55, high),
+            (0.8, high - 0.3),
+            (0.95, 1.55),
+            (0.98, 0.6),
+            (0.9, 0.4),
+        ]
+    )
     side = (
         _quad(-0.1, 1.6, 0.66, high - 0.42, GLASS, mirror=True),
         _quad(-0.2, 0.7, -0.17, high - 0.4, scaled(paint, 0.6)),
@@ -89,13 +107,26 @@ def bus(rng: Random, *, night: float) -> Train:
     paint = rng.choice(LIVERIES)
     length, high = rng.uniform(10.5, 12.5), rng.uniform(2.95, 3.2)
     a = length / 2
-    profile = array([(-a, 0.35), (-a - 0.02, 1.3), (-a + 0.08, high - 0.1), (-a + 0.3, high), (a - 0.3, high), (a - 0.06, high - 0.12), (a, 1.2), (a - 0.04, 0.35)])
+    profile = array(
+        [
+            (-a, 0.35),
+            (-a - 0.02, 1.3),
+            (-a + 0.08, high - 0.1),
+            (-a + 0.3, high),
+            (a - 0.3, high),
+            (a - 0.06, high - 0.12),
+            (a, 1.2),
+            (a - 0.04, 0.35),
+        ]
+    )
     glass_low, glass_high = 1.15, high - 0.45
     panes = 6
     side = [_quad(-a, 0.35, a, 0.7, mix(paint, DARK, 0.35)), _quad(-a + 0.3, glass_low, a - 0.15, glass_high, DARK)]
     for k in range(panes):
         x0 = -a + 0.4 + (length - 0.7) * k / panes
-        side.append(_quad(x0, glass_low + 0.05, x0 + (length - 0.7) / panes - 0.09, glass_high - 0.04, GLASS, mirror=True))
+        side.append(
+            _quad(x0, glass_low + 0.05, x0 + (length - 0.7) / panes - 0.09, glass_high - 0.04, GLASS, mirror=True)
+        )
     for x in (-a * 0.12, a * 0.72):
         side.append(_quad(x, 0.42, x + 1.2, glass_high + 0.05, scaled(DARK, 1.1)))
         side.append(_quad(x + 0.06, 0.55, x + 0.56, glass_high, GLASS, mirror=True))
@@ -116,7 +147,17 @@ def bus(rng: Random, *, night: float) -> Train:
         (6, _quad(-0.22, 0.1, 0.22, 0.26, PLATE)),
         (6, _quad(-0.5, 0.5, 0.5, 0.6, scaled(paint, 0.6))),
     ]
-    body = Body(profile, 1.26, 1.2, 2.2, paint, tuple(side), tuple(strips), ((-a * 0.5, 0.48), (a * 0.56, 0.48)), round_ends=0.02)
+    body = Body(
+        profile,
+        1.26,
+        1.2,
+        2.2,
+        paint,
+        tuple(side),
+        tuple(strips),
+        ((-a * 0.5, 0.48), (a * 0.56, 0.48)),
+        round_ends=0.02,
+    )
     return [(body, 0.0)]
 
 
@@ -161,4 +202,6 @@ def _tram_section(paint: Colour, trim: Colour, length: float, rear: bool, front:
     if front:
         strips += [(5, _quad(-0.9, 0.02, 0.9, 0.8, GLASS, mirror=True)), *_front_lamps(6, 0.35, 0.6, night),
                    (6, _quad(-1, 0.75, 1, 0.88, trim)), (5, _quad(-0.6, 0.85, 0.6, 0.97, (246, 168, 48), shine=0.9))]  # fmt: skip
-    return Body(profile, 1.22, 1.12, 2.4, paint, tuple(side), tuple(strips), (), round_ends=0.12 if rear or front else 0.0)
+    return Body(
+        profile, 1.22, 1.12, 2.4, paint, tuple(side), tuple(strips), (), round_ends=0.12 if rear or front else 0.0
+    )

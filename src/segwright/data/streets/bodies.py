@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from segwright.data.streets.canvas import array
 from segwright.data.streets.camera import Points
+from segwright.data.streets.canvas import array
 from segwright.data.streets.light import Colour, mix, scaled
 
 GLASS: Colour = (44, 52, 60)
@@ -55,7 +55,6 @@ class Body:
     wheels: tuple[tuple[float, float], ...]
     """(x, radius) of each axle."""
     round_ends: float = 0.1
-    strip_paint: tuple[tuple[int, Colour], ...] = ()
 
     def half_at(self, x: float, y: float) -> float:
         """Half of the width at a place of the profile."""
@@ -145,7 +144,9 @@ def _side_glass(
         glass = [(0.36 * a, low + 0.1), (front_low - 0.12, low + 0.02), (front_high + 0.1, high), (0.36 * a, high)]
         decals = [_decal(glass, GLASS, mirror=True)]
         if rng.random() < 0.45:
-            decals.append(_decal([(-0.9 * a, low), (0.28 * a, low), (0.28 * a, high), (-0.88 * a, high)], GLASS, mirror=True))
+            decals.append(
+                _decal([(-0.9 * a, low), (0.28 * a, low), (0.28 * a, high), (-0.88 * a, high)], GLASS, mirror=True)
+            )
         elif rng.random() < 0.6:
             tone = rng.choice(((200, 60, 40), (50, 90, 160), (70, 130, 80), (230, 180, 60)))
             decals.append(_decal([(-0.7 * a, 0.8), (0.1 * a, 0.8), (0.1 * a, 1.25), (-0.7 * a, 1.25)], tone))
@@ -164,10 +165,9 @@ def _side_glass(
 
 def _tail(kind: str, paint: Colour, night: float) -> list[tuple[int, Decal]]:
     """Strips 0..4 from the rear foot up: bumper, tail, lid, window."""
-    lamp = 2 if kind != "van" else 2
+    lamp, window = 2, 4
     shine = 0.25 + 0.75 * night
     tall = 0.15 if kind in ("van", "suv", "estate") else 0.35
-    window = 4 if kind != "van" else 4
     decals = [
         (0, _decal([(-0.9, 0.1), (0.9, 0.1), (0.9, 0.7), (-0.9, 0.7)], DARK)),
         (1, _decal([(-0.96, 0.2), (0.96, 0.2), (0.96, 0.34), (-0.96, 0.34)], scaled(paint, 0.6))),
@@ -176,10 +176,17 @@ def _tail(kind: str, paint: Colour, night: float) -> list[tuple[int, Decal]]:
         (lamp, _decal([(-0.28, 0.12), (0.28, 0.12), (0.28, 0.48), (-0.28, 0.48)], PLATE)),
         (lamp, _decal([(-0.2, 0.2), (0.2, 0.2), (0.2, 0.38), (-0.2, 0.38)], (90, 90, 92))),
         (window, _decal([(-0.86, 0.1), (0.86, 0.1), (0.82, 0.88), (-0.82, 0.88)], GLASS, mirror=True)),
+        *((window, _seat(u)) for u in (-0.42, 0.42)),
     ]
     if kind == "van":
         decals.append((2, _decal([(-0.012, 0.0), (0.012, 0.0), (0.012, 1.0), (-0.012, 1.0)], scaled(paint, 0.5))))
     return decals
+
+
+def _seat(u: float) -> Decal:
+    """A headrest behind glass."""
+    outline = [(-0.13, 0.1), (0.13, 0.1), (0.14, 0.42), (0.08, 0.56), (-0.08, 0.56), (-0.14, 0.42)]
+    return _decal([(u + du, v) for du, v in outline], (26, 31, 37), mirror=True)
 
 
 def _nose(kind: str, paint: Colour, night: float) -> list[tuple[int, Decal]]:
@@ -188,6 +195,7 @@ def _nose(kind: str, paint: Colour, night: float) -> list[tuple[int, Decal]]:
     shine = 0.3 + 0.7 * night
     return [
         (screen, _decal([(-0.88, 0.06), (0.88, 0.06), (0.84, 0.94), (-0.84, 0.94)], GLASS, mirror=True)),
+        *((screen, _seat(u)) for u in (-0.4, 0.4)),
         (bonnet, _decal([(-0.6, 0.1), (-0.55, 0.1), (-0.5, 0.95), (-0.54, 0.95)], scaled(paint, 0.8))),
         (bonnet, _decal([(0.6, 0.1), (0.55, 0.1), (0.5, 0.95), (0.54, 0.95)], scaled(paint, 0.8))),
         (face, _decal([(-0.97, 0.42), (-0.56, 0.3), (-0.6, 0.84), (-0.95, 0.95)], LAMP, shine=shine)),

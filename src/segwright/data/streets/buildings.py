@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+import cv2
 import numpy as np
 
 from segwright.data.streets.camera import Camera, Points
 from segwright.data.streets.canvas import Canvas, array
-from segwright.data.streets.facades import Look, draw_cells, facade, hazed
+from segwright.data.streets.city import City
+from segwright.data.streets.facades import Look, draw_cells, draw_look, facade
 from segwright.data.streets.ids import BRIDGE, BUILDING, VEGETATION
 from segwright.data.streets.light import BACK, Colour, Vector, mix, scaled
 
@@ -49,8 +51,9 @@ def _cell_px(canvas: Canvas, ends: Points, cells: int, storey: float) -> tuple[i
     if first[1] < 3.0:
         first = np.array([first[0], 3.0])
     px, _ = canvas.camera.project(array([(first[0], 2.0, first[1]), (first[0] + share[0], 2.0, first[1] + share[1])]))
-    high = int(np.clip(per_metre * storey * 0.9, 3, 120))
-    wide = int(np.clip(abs(px[1, 0] - px[0, 0]), 2, 120))
+    most = max(24, min(120, canvas.camera.height // 4))
+    high = int(np.clip(per_metre * storey * 0.9, 3, most))
+    wide = int(np.clip(abs(px[1, 0] - px[0, 0]), 2, most))
     return high, wide
 
 
@@ -68,7 +71,7 @@ def paint_house(canvas: Canvas, house: House) -> None:
         _roof(canvas, house, box)
     bays = max(1, round((house.stop - house.start) / look.bay))
     end_bays = max(1, round(DEPTH / look.bay))
-    cells = draw_cells(look, light, rng, near=house.start < 45)
+    cells = draw_cells(look, light, rng, near=house.start < 30)
     for ends, count, gain, is_front in (
         (box[[0, 3]], end_bays, end_gain, False),
         (box[[0, 1]], bays, front_gain, True),
@@ -76,8 +79,8 @@ def paint_house(canvas: Canvas, house: House) -> None:
         if not _in_view(canvas, ends, top):
             continue
         size = _cell_px(canvas, ends, count, look.storey_height)
-        texture = facade(look, cells, light, rng, count, size, gain, front=is_front)
-        canvas.wall(ends, 0.0, top, hazed(texture, light, float(ends[0, 1]), float(ends[1, 1])), BUILDING)
+        reach = (float(ends[0, 1]), float(ends[1, 1]))
+        canvas.wall(ends, 0.0, top, facade(look, cells, light, rng, count, size, gain, reach, front=is_front), BUILDING)
     _cornice(canvas, house, box, front_gain)
 
 
@@ -107,7 +110,7 @@ def _roof(canvas: Canvas, house: House, box: Points) -> None:
     """A pitched roof whose ridge runs along the street, with the gable towards the camera."""
     top, rise = house.height, DEPTH * 0.42
     ridge_near, ridge_far = (box[0] + box[3]) / 2, (box[1] + box[2]) / 2
-    a, b, c, d = box
+    a, b, _, d = box
     look, depth = house.look, float(max(box[0, 1], 3.0))
     slope: Vector = (-house.side * 0.6, 0.8, 0.0)
     tiles = canvas.light.shade(look.roof, slope, depth)
@@ -136,35 +139,69 @@ def _chimneys(canvas: Canvas, house: House, box: Points, rng: Random) -> None:
         canvas.panel(quad, scaled(house.look.wall, 0.7), BUILDING)
 
 
-def paint_skyline(canvas: Canvas, rng: Random, green: float, leaf: Colour) -> None:
-    """What closes the view: far blocks and tree tops, pale with distance. green: share of trees, 0..1."""
+def paint_skyline(canvas: Canvas, city: City, rng: Random) -> None:
+    """What closes the view: far houses and tree tops, pale with distance."""
+    camera = canvas.camera
+    for depth in (360.0, 240.0):
+        reach = depth * (0.5 * camera.width / camera.focal + 0.12)
+        x = -reach
+        while x < reach:
+            width = rng.uniform(11, 30)
+            seed, kind = rng.getrandbits(32), rng.random()
+            if kind < 0.2 + 0.35 * city.trees:
+                _far_trees(canvas, Random(seed), x, width, depth, city.leaf_light)
+            elif kind < 0.93:
+                _far_house(canvas, city, Random(seed), x, width, depth)
+            x += width * rng.uniform(0.75, 1.05)
+
+
+def _far_house(canvas: Canvas, city: City, rng: Random, x: float, width: float, depth: float) -> None:
+    """A distant block: its windows are no more than a pattern."""
     light = canvas.light
-    for depth in (420.0, 330.0, 260.0):
-        x = -260.0 + canvas.camera.curve * depth * depth
-        while x < 260 + canvas.camera.curve * depth * depth:
-            width = rng.uniform(10, 34)
-            if rng.random() < green:
-                _far_trees(canvas, rng, x, width, depth, leaf)
-            elif rng.random() < 0.85:
-                height = rng.uniform(9, 24) * (1.7 if rng.random() < 0.06 else 1.0)
-                tone = scaled((176, 166, 154), rng.uniform(0.6, 1.05))
-                quad = array([(x, -2, depth), (x + width, -2, depth), (x + width, height, depth), (x, height, depth)])
-                colour = mix(light.shade(tone, BACK, depth), light.haze, 0.25)
-                canvas.face(quad, colour, BUILDING)
-                for floor in range(int(height / 3.4)):
-                    low = 1.2 + floor * 3.4
-                    band = array([(x + 1, low, depth), (x + width - 1, low, depth), (x + width - 1, low + 1.4, depth),
-                                  (x + 1, low + 1.4, depth)])  # fmt: skip
-                    canvas.face(band, scaled(colour, 0.88))
-            x += width * rng.uniform(0.7, 1.1)
+    look = draw_look(city, rng)
+    floors = look.storeys + rng.randint(0, 3) + (rng.randint(3, 8) if rng.random() < 0.08 else 0)
+    bays = max(2, round(width / 3))
+    cell = np.empty((6, 6, 3), np.float32)
+    cell[:] = look.wall
+    cell[2:5, 1:5] = np.array(look.wall) * 0.62 + np.array((10, 14, 20))
+    gain = np.array(light.gain(BACK, 0.9), np.float32)
+    fog = min(0.85, light.fog(depth) + 0.12)
+    tile = np.tile(np.minimum(cell * gain, 255) * (1 - fog) + np.array(light.haze, np.float32) * fog, (floors, bays, 1))
+    high = floors * 3.2
+    px = canvas.camera.pixels_per_metre(depth)
+    size = (max(2, round(width * px)), max(2, round(high * px)))
+    texture = np.asarray(cv2.resize(tile, size, interpolation=cv2.INTER_AREA), np.uint8)
+    canvas.wall(array([(x, depth), (x + width, depth)]), -2.0, high, texture, BUILDING)
+    if look.pitched:
+        roof = mix(light.shade(look.roof, (0.0, 0.6, -0.6), depth), light.haze, 0.15)
+        inset = width * 0.12
+        top = array(
+            [
+                (x - 0.5, high, depth),
+                (x + width + 0.5, high, depth),
+                (x + width - inset, high + 4.5, depth),
+                (x + inset, high + 4.5, depth),
+            ]
+        )
+        canvas.face(top, roof, BUILDING)
 
 
 def _far_trees(canvas: Canvas, rng: Random, x: float, width: float, depth: float, leaf: Colour) -> None:
-    colour = canvas.light.shade(scaled(leaf, rng.uniform(0.55, 0.75)), BACK, depth)
-    count = max(4, int(width / 1.6))
-    tops = [rng.uniform(6, 12) for _ in range(count)]
-    outline = [(x + width * k / (count - 1), tops[k], depth) for k in range(count)]
-    canvas.face(array([(x, -2, depth), *outline, (x + width, -2, depth)]), colour, VEGETATION)
+    """A far wood: a row of rounded tops, darker ones behind."""
+    for back, level in ((2.5, 0.5), (0.0, 0.62)):
+        colour = mix(
+            canvas.light.shade(scaled(leaf, level * rng.uniform(0.9, 1.1)), BACK, depth), canvas.light.haze, 0.1
+        )
+        t = np.linspace(0, 1, max(14, int(width * 2)))
+        bumps = (
+            np.abs(np.sin(t * width * 0.45 + rng.uniform(0, 6))) * 1.8
+            + np.abs(np.sin(t * width * 1.1 + rng.uniform(0, 6))) * 0.7
+        )
+        tops = (rng.uniform(5.5, 8.5) + back + bumps) * np.minimum(1, 5 * np.minimum(t, 1 - t) + 0.25)
+        outline = np.column_stack([x + width * t, tops, np.full(len(t), depth)])
+        canvas.face(
+            np.concatenate([array([(x, -2, depth)]), outline, array([(x + width, -2, depth)])]), colour, VEGETATION
+        )
 
 
 def paint_bridge(canvas: Canvas, z: float, clearance: float, thickness: float) -> None:
@@ -178,7 +215,9 @@ def paint_bridge(canvas: Canvas, z: float, clearance: float, thickness: float) -
     for s in (-11.0, 11.0):
         x = middle + s
         for depth in (far, z):
-            pillar = array([(x - 0.7, 0, depth), (x + 0.7, 0, depth), (x + 0.7, clearance, depth), (x - 0.7, clearance, depth)])
+            pillar = array(
+                [(x - 0.7, 0, depth), (x + 0.7, 0, depth), (x + 0.7, clearance, depth), (x - 0.7, clearance, depth)]
+            )
             canvas.panel(pillar, (148, 144, 138), BRIDGE)
     for low, high, tone in ((0.0, thickness, (158, 154, 146)), (thickness, thickness + 0.9, (122, 126, 130))):
         quad = array([(left, clearance + low, z), (right, clearance + low, z), (right, clearance + high, z),

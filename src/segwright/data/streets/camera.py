@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,13 @@ class Camera:
     eye_s: float
     curve: float
 
+    @cached_property
+    def _projection(self) -> tuple[Points, Points]:
+        """Matrix [3, 3] and offset [3] that take a world point to (column·depth, row·depth, depth)."""
+        lens = np.array([[self.focal, 0, self.centre_x - 0.5], [0, -self.focal, self.centre_y - 0.5], [0.0, 0.0, 1.0]])
+        matrix = (lens @ self.rotation).T
+        return np.ascontiguousarray(matrix), np.array([0.0, -self.eye_height, 0.0]) @ matrix
+
     def street(self, s: float, z: float, y: float = 0.0) -> tuple[float, float, float]:
         """World point of a street point."""
         return (s - self.eye_s + self.curve * z * z, y, z)
@@ -48,21 +56,18 @@ class Camera:
 
     def project(self, world_N3: Points) -> tuple[Points, Points]:
         """Pixels [N, 2] and depths [N] in metres; pixels mean nothing where the depth is below NEAR."""
-        rel = world_N3 - (0.0, self.eye_height, 0.0)
-        cam = rel @ self.rotation.T
-        depth = cam[:, 2]
-        scale = self.focal / np.maximum(depth, 1e-3)
-        px = np.empty((len(cam), 2))
-        px[:, 0] = self.centre_x + cam[:, 0] * scale - 0.5
-        px[:, 1] = self.centre_y - cam[:, 1] * scale - 0.5
-        return px, depth
+        matrix, offset = self._projection
+        homogeneous = world_N3 @ matrix + offset
+        depth = homogeneous[:, 2]
+        return homogeneous[:, :2] / np.maximum(homogeneous[:, 2:], 1e-3), depth
 
     def polygon(self, world_N3: Points) -> Points | None:
         """Pixels of a polygon, cut at the near plane; None when all of it lies behind that plane."""
         px, depth = self.project(world_N3)
-        if depth.min() >= NEAR:
+        depths = depth.tolist()
+        if min(depths) >= NEAR:
             return px
-        if depth.max() < NEAR:
+        if max(depths) < NEAR:
             return None
         kept: list[Points] = []
         for a, b, da, db in zip(world_N3, np.roll(world_N3, -1, 0), depth, np.roll(depth, -1), strict=True):
@@ -82,14 +87,14 @@ class Camera:
         """
         rows = np.arange(first_row, self.height, dtype=np.float32)[:, None] + np.float32(0.5 - self.centre_y)
         cols = np.arange(self.width, dtype=np.float32)[None, :] + np.float32(0.5 - self.centre_x)
-        r = (self.rotation / 1.0).astype(np.float32)
+        r = np.asarray(self.rotation, np.float32)
         f = np.float32(self.focal)
         down = -(r[0, 1] * cols - r[1, 1] * rows + r[2, 1] * f)  # columns of R turn camera rays into world rays
         reach = np.float32(self.eye_height) / np.maximum(down, np.float32(1e-3))
         z = np.clip(reach * (r[0, 2] * cols - r[1, 2] * rows + r[2, 2] * f), 0, 400)
         x = reach * (r[0, 0] * cols - r[1, 0] * rows + r[2, 0] * f)
         s = x + np.float32(self.eye_s) - np.float32(self.curve) * z * z
-        return s, z
+        return np.asarray(s, np.float32), np.asarray(z, np.float32)
 
 
 def look(yaw: float, pitch: float, roll: float) -> Points:
@@ -98,4 +103,4 @@ def look(yaw: float, pitch: float, roll: float) -> Points:
     turn = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
     nod = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
     tilt = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return tilt @ nod @ turn
+    return np.asarray(tilt @ nod @ turn, np.float64)

@@ -5,6 +5,7 @@ Every call paints the picture with soft edges and, when given an id, the id map 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -39,14 +40,15 @@ class Canvas:
         self.camera = camera
         self.light = light
         self.image: Image = np.zeros((camera.height, camera.width, 3), np.uint8)
+        self._right, self._bottom = camera.width << SHIFT, camera.height << SHIFT
         self.ids: NDArray[np.int32] = np.zeros((camera.height, camera.width), np.int32)
 
     def fill(self, px_N2: Points, colour: Colour, ident: int | None = None) -> None:
         """Fill a polygon given in pixels."""
-        (left, top), (right, bottom) = px_N2.min(0).tolist(), px_N2.max(0).tolist()
-        if right < -1 or bottom < -1 or left > self.camera.width or top > self.camera.height:
-            return
         fixed = np.rint(px_N2 * (1 << SHIFT)).astype(np.int32)
+        left, top, width, height = cv2.boundingRect(fixed)
+        if left > self._right or top > self._bottom or left + width < -16 or top + height < -16:
+            return
         cv2.fillPoly(self.image, [fixed], colour, cv2.LINE_AA, SHIFT)
         if ident is not None:
             cv2.fillPoly(self.ids, [fixed], (ident,), cv2.LINE_8, SHIFT)
@@ -65,7 +67,10 @@ class Canvas:
         across = np.column_stack([-along[:, 1], along[:, 0]])
         across *= half / np.maximum(np.hypot(across[:, 0], across[:, 1]), 1e-6)[:, None]
         for a, b in zip(range(len(px_N2) - 1), range(1, len(px_N2)), strict=True):
-            self.fill(np.stack([px_N2[a] - across[a], px_N2[b] - across[b], px_N2[b] + across[b], px_N2[a] + across[a]]), colour)
+            self.fill(
+                np.stack([px_N2[a] - across[a], px_N2[b] - across[b], px_N2[b] + across[b], px_N2[a] + across[a]]),
+                colour,
+            )
 
     def face(self, world_N3: Points, colour: Colour, ident: int | None = None) -> None:
         """Fill a flat polygon given in the world; colour is final (shade it before)."""
@@ -83,22 +88,28 @@ class Canvas:
     def rod(self, ends_23: Points, radius: float, albedo: Colour, ident: int | None = None, lit: float = 1.0) -> None:
         """A round bar between two world points, radius in metres, lit from the sun's side."""
         px, depth = self.camera.project(ends_23)
-        if depth.min() < NEAR:
+        (ax, ay), (bx, by) = px.tolist()
+        first, second = depth.tolist()
+        length = math.hypot(bx - ax, by - ay)
+        if min(first, second) < NEAR or length < 1e-6:
             return
-        along = px[1] - px[0]
-        length = float(np.hypot(*along))
-        if length < 1e-6:
+        dx, dy = (ay - by) / length, (bx - ax) / length
+        a, b = (max(self.camera.focal * radius / d, 0.3) for d in (first, second))
+        mean, sun = (first + second) / 2, self.light.sun
+        shape = [
+            (ax - dx * a, ay - dy * a),
+            (bx - dx * b, by - dy * b),
+            (bx + dx * b, by + dy * b),
+            (ax + dx * a, ay + dy * a),
+        ]
+        self.fill(np.array(shape), self.light.shade(albedo, (0.0, 0.1, -0.5), mean, lit), ident)
+        if max(a, b) < 1.3:
             return
-        across = np.array([-along[1], along[0]]) / length
-        half = np.maximum(self.camera.focal * radius / depth, 0.3)[:, None]
-        shape = np.concatenate([px - across * half, (px + across * half)[::-1]])
-        mean = float(depth.mean())
-        side = across * np.sign(across @ (self.light.sun[0], -self.light.sun[1] - 1e-3))
-        self.fill(shape, self.light.shade(albedo, (0.0, 0.1, -0.5), mean, lit), ident)
-        if half.max() > 1.3:
-            bright = self.light.shade(scaled(albedo, 1.22), (self.light.sun[0] * 0.9, 0.3, -0.4), mean, lit)
-            shape = np.concatenate([px + side * half * 0.1, (px + side * half * 0.8)[::-1]])
-            self.fill(shape, bright)
+        if dx * sun[0] - dy * sun[1] < 0:
+            dx, dy = -dx, -dy
+        bright = self.light.shade(scaled(albedo, 1.22), (sun[0] * 0.9, 0.3, -0.4), mean, lit)
+        rims = ((ax, ay, a * 0.1), (bx, by, b * 0.1), (bx, by, b * 0.8), (ax, ay, a * 0.8))
+        self.fill(np.array([(x + dx * r, y + dy * r) for x, y, r in rims]), bright)
 
     def disc(self, world: Sequence[float], radius: float, colour: Colour, ident: int | None = None) -> None:
         """A ball seen as a disc; colour is final."""

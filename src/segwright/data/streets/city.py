@@ -58,7 +58,7 @@ def draw_city(number: int) -> City:
     """The city with this number, 0..len(CITIES) - 1; its traits depend on the number alone."""
     rng = Random(9000 + number)
     v = rng.uniform
-    low = rng.randint(2, 4)
+    low = rng.randint(3, 5)
     return City(
         name=CITIES[number],
         materials=(v(0.8, 3), v(0.1, 1.6), v(0.2, 1.0), v(0.05, 0.5)),

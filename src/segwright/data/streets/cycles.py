@@ -12,7 +12,15 @@ from segwright.data.streets.canvas import Canvas, array
 from segwright.data.streets.light import Colour
 from segwright.data.streets.vehicles import Pose
 
-FRAMES: tuple[Colour, ...] = ((36, 38, 42), (150, 34, 36), (40, 76, 130), (196, 196, 192), (60, 96, 70), (204, 140, 40), (84, 86, 92))
+FRAMES: tuple[Colour, ...] = (
+    (36, 38, 42),
+    (150, 34, 36),
+    (40, 76, 130),
+    (196, 196, 192),
+    (60, 96, 70),
+    (204, 140, 40),
+    (84, 86, 92),
+)
 
 Bar = tuple[tuple[float, float, float], tuple[float, float, float], float, Colour]
 """Two ends (forward, up, right), radius in metres, colour."""
@@ -41,7 +49,9 @@ def _wheel(
         canvas.fill(px, rubber)
         hub = px.mean(0) + (px - px.mean(0)) * 0.62
         canvas.fill(hub, light.shade((120, 122, 126), (0, 0, -0.7), float(depth.mean()), lit))
-        canvas.fill(px.mean(0) + (px - px.mean(0)) * 0.45, light.shade((52, 52, 54), (0, 0, -0.7), float(depth.mean()), lit))
+        canvas.fill(
+            px.mean(0) + (px - px.mean(0)) * 0.45, light.shade((52, 52, 54), (0, 0, -0.7), float(depth.mean()), lit)
+        )
     elif np.ptp(px[:, 1]) > 18:
         middle, steel = px.mean(0), light.shade((150, 152, 156), (0, 0.2, -0.6), float(depth.mean()), lit)
         for k in range(0, 18, 2):
@@ -59,8 +69,7 @@ def paint_bicycle(canvas: Canvas, pose: Pose, seed: int, ident: int, lit: float)
     low = rng.random() < 0.45
     cross = (-0.15, 0.52, 0.0) if low else (-0.19, 0.8, 0.0)
     frame = array([(rear, r, 0), (-0.2, 0.92, 0), (0.4, 1.02, 0), (front, r, 0), (-0.06, 0.24, 0)])
-    px, depth = canvas.camera.project(pose.world(frame))
-    if depth.min() < NEAR:
+    if canvas.camera.project(pose.world(frame))[1].min() < NEAR:
         return
     for at in (rear, front):
         _wheel(canvas, pose, at, r, 0.022, ident, lit, solid=False)

@@ -14,7 +14,7 @@ from segwright.data.streets.city import BRICK, CONCRETE, GLASS, PLASTER, City
 from segwright.data.streets.light import Colour, Light, mix, scaled
 from segwright.data.streets.noise import TILE, fractal
 
-CELL = 64
+CELL = 96
 """Side in texels of a window cell before it is fitted to its size on the picture."""
 
 
@@ -43,9 +43,10 @@ def draw_look(city: City, rng: Random) -> Look:
     """A house in the taste of the city."""
     material = rng.choices(("plaster", "brick", "concrete", "glass"), city.materials)[0]
     tints = {"plaster": PLASTER, "brick": BRICK, "concrete": CONCRETE, "glass": GLASS}[material]
-    tone = rng.uniform(0.72, 0.98)
+    tone = rng.uniform(0.82, 1.06)
     base = rng.choice(tints)
-    wall = (base[0] * city.tint[0] * tone, base[1] * city.tint[1] * tone, base[2] * city.tint[2] * tone)
+    red, green, blue = (min(level * tint * tone, 244.0) for level, tint in zip(base, city.tint, strict=True))
+    wall = (red, green, blue)
     side = rng.uniform(0.16, 0.3)
     top = rng.uniform(0.16, 0.26)
     window = (side, 1 - side, top, rng.uniform(0.72, 0.82))
@@ -78,20 +79,19 @@ def draw_look(city: City, rng: Random) -> Look:
 
 def _rect(cell: Image, x0: float, x1: float, y0: float, y1: float, colour: Colour) -> None:
     """Fill a rectangle given in shares of the cell."""
-    size = CELL << 4
-    corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]) * size - 8
-    cv2.fillPoly(cell, [np.rint(corners).astype(np.int32)], colour, cv2.LINE_AA, 4)
+    left, right, top, bottom = round(x0 * CELL), round(x1 * CELL), round(y0 * CELL), round(y1 * CELL)
+    cv2.rectangle(cell, (left, top), (max(right - 1, left), max(bottom - 1, top)), colour, -1)
 
 
 def _wall_cell(look: Look, rng: Random) -> Image:
     """A piece of bare wall."""
     cell: Image = np.empty((CELL, CELL, 3), np.uint8)
-    cell[:] = np.array(look.wall, np.uint8)
+    cell[:] = look.wall
     if look.material == "brick":
-        for row in range(0, CELL, 4):
-            cell[row] = np.array(scaled(look.wall, 0.8), np.uint8)
-        speckle = np.random.default_rng(rng.getrandbits(32)).integers(-11, 12, (CELL // 4, CELL // 8, 1))
-        bricks = np.kron(speckle, np.ones((4, 8, 1)))
+        for row in range(0, CELL, 6):
+            cell[row] = scaled(look.wall, 0.8)
+        speckle = np.random.default_rng(rng.getrandbits(32)).integers(-11, 12, (CELL // 6, CELL // 12, 1))
+        bricks = np.kron(speckle, np.ones((6, 12, 1)))
         cell[:] = np.clip(cell + bricks, 0, 255).astype(np.uint8)
     elif look.material == "concrete":
         _rect(cell, 0, 1, 0.0, 0.025, scaled(look.wall, 0.78))
@@ -111,9 +111,9 @@ def _glass(look: Look, light: Light, rng: Random) -> tuple[Colour, Colour]:
     return reflect, mix(dark, reflect, rng.uniform(0.1, 0.5))
 
 
-def _window_cell(look: Look, light: Light, rng: Random) -> tuple[Image, Image]:
+def _window_cell(look: Look, blank: Image, light: Light, rng: Random) -> tuple[Image, Image]:
     """One bay of an upper floor: the picture, and a mask of lamp light behind the glass."""
-    cell = _wall_cell(look, rng)
+    cell = blank.copy()
     lamp: Image = np.zeros((CELL, CELL), np.uint8)
     left, right, top, bottom = look.window
     trim = mix(look.wall, look.frame, 0.6) if look.material != "brick" else scaled(look.wall, 1.15)
@@ -131,7 +131,14 @@ def _window_cell(look: Look, light: Light, rng: Random) -> tuple[Image, Image]:
             _rect(cell, x0, x1, y0, y0 + 0.03, scaled(low, 0.7))
     if rng.random() < 0.3:
         blind = rng.uniform(0.15, 0.7)
-        _rect(cell, left + gap, right - gap, top + gap, top + (bottom - top) * blind, rng.choice(((196, 190, 178), (168, 168, 166))))
+        _rect(
+            cell,
+            left + gap,
+            right - gap,
+            top + gap,
+            top + (bottom - top) * blind,
+            rng.choice(((196, 190, 178), (168, 168, 166))),
+        )
     if rng.random() < 0.16 + 0.2 * light.night:
         _rect_mask(lamp, left + gap, right - gap, top + gap, bottom - gap)
     if look.arched:
@@ -164,11 +171,11 @@ def _railing(cell: Image, look: Look) -> None:
         _rect(cell, x, x + 0.016, 0.62, 0.9, tone)
 
 
-def _street_cell(look: Look, light: Light, rng: Random, kind: str) -> tuple[Image, Image]:
+def _street_cell(look: Look, blank: Image, light: Light, rng: Random, kind: str) -> tuple[Image, Image]:
     """One bay of the ground floor: kind is shop, door, window or garage."""
     if kind == "window":
-        return _window_cell(look, light, rng)
-    cell = _wall_cell(look, rng)
+        return _window_cell(look, blank, light, rng)
+    cell = blank.copy()
     lamp: Image = np.zeros((CELL, CELL), np.uint8)
     high, low = _glass(look, light, rng)
     if kind == "shop":
@@ -219,25 +226,36 @@ class Cells:
 
 def draw_cells(look: Look, light: Light, rng: Random, *, near: bool) -> Cells:
     """Draw the cells of a house; far houses get along with fewer."""
-    upper = [_window_cell(look, light, rng) for _ in range(4 if near else 2)]
+    blank = _wall_cell(look, rng)
+    upper = [_window_cell(look, blank, light, rng) for _ in range(4 if near else 2)]
     if look.balcony:
         _railing(upper[0][0], look)
-    bare = [(_wall_cell(look, rng), np.zeros((CELL, CELL), np.uint8))]
+    bare = [(blank, np.zeros((CELL, CELL), np.uint8))]
     if look.shop is not None:
         kinds: tuple[str, ...] = ("shop", "shop", "door") if near else ("shop",)
     else:
         kinds = ("window", "door", "garage" if rng.random() < 0.3 else "window") if near else ("window",)
-    street = [_street_cell(look, light, rng, kind) for kind in kinds]
+    street = [_street_cell(look, blank, light, rng, kind) for kind in kinds]
     pictures, lamps = zip(*upper, *bare, *street, strict=True)
     return Cells(np.stack(pictures), np.stack(lamps), len(upper), 1, len(street))
 
 
 def facade(
-    look: Look, cells: Cells, light: Light, rng: Random, bays: int, cell_px: tuple[int, int], gain: Colour, *, front: bool
+    look: Look,
+    cells: Cells,
+    light: Light,
+    rng: Random,
+    bays: int,
+    cell_px: tuple[int, int],
+    gain: Colour,
+    reach: tuple[float, float],
+    *,
+    front: bool,
 ) -> Image:
-    """Texture of one side of a house: uint8 [storeys·h, bays·w, 3], lit but without haze.
+    """Texture of one side of a house: uint8 [storeys·h, bays·w, 3], lit and hazed.
 
-    cell_px: (h, w) of one cell; gain: light on the wall; front: with doors and shops on the ground floor.
+    cell_px: (h, w) of one cell; gain: light on the wall; reach: distance of its first and last column;
+    front: with doors and shops on the ground floor.
     """
     height, width = cell_px
     floors = look.storeys
@@ -257,21 +275,29 @@ def facade(
     if light.night > 0:
         masks = np.stack([cv2.resize(m, (width, height), interpolation=cv2.INTER_AREA) for m in cells.lamps])
         lamp = masks[pick].transpose(0, 2, 1, 3).reshape(floors * height, bays * width)
-    return _lit(texture, lamp, light, gain, rng)
+    return _lit(texture, lamp, light, gain, reach, rng)
 
 
-def _lit(texture: Image, lamp: Image | None, light: Light, gain: Colour, rng: Random) -> Image:
-    """Stains, dirt towards the foot, light of the day and of the rooms."""
+def _lit(
+    texture: Image, lamp: Image | None, light: Light, gain: Colour, reach: tuple[float, float], rng: Random
+) -> Image:
+    """Stains, dirt towards the foot, light of the day and of the rooms, haze."""
     rows, cols = texture.shape[:2]
     row, col = rng.randrange(TILE - 200), rng.randrange(TILE - 200)
-    stain = cv2.resize(fractal(7, 64)[row : row + 200, col : col + 120], (cols, rows), interpolation=cv2.INTER_LINEAR)
+    tone = cv2.resize(fractal(7, 64)[row : row + 200, col : col + 120], (cols, rows), interpolation=cv2.INTER_LINEAR)
     foot = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
-    tone: NDArray[np.float32] = (1 + stain * np.float32(0.045)) * (1.03 - 0.16 * foot**3)
-    lit = texture * (tone[..., None] * np.array(gain, np.float32))
+    tone = (1 + tone * np.float32(0.045)) * (1.03 - 0.16 * foot**3)
+    depth = np.linspace(*reach, cols, dtype=np.float32)
+    fog = 1 - np.exp(-np.maximum(depth, 0) * np.float32(light.haze_per_m))
+    tone *= 1 - fog
+    lit = cv2.multiply(texture, cv2.merge([tone * np.float32(level) for level in gain]), dtype=cv2.CV_8U)
     if lamp is not None:
         shine = (lamp.astype(np.float32) / 255 * np.float32(0.95 * light.night))[..., None]
-        lit = lit * (1 - shine) + np.array((252, 208, 130), np.float32) * shine
-    return np.clip(lit, 0, 255).astype(np.uint8)
+        lit = np.asarray(lit * (1 - shine) + np.array((252, 208, 130), np.float32) * shine, np.uint8)
+    if fog.max() > 0.02:
+        haze = np.asarray(fog[:, None] * np.array(light.haze, np.float32), np.uint8)
+        lit = cv2.add(lit, np.ascontiguousarray(np.broadcast_to(haze, lit.shape)))
+    return np.asarray(lit, np.uint8)
 
 
 def hazed(texture: Image, light: Light, first: float, last: float) -> Image:

@@ -28,7 +28,10 @@ def _lobes(shape: str, rng: Random) -> list[Lobe]:
     """The big bulges of a crown, the rear and lower ones first."""
     v = rng.uniform
     if shape == "column":
-        return [(0.5 + v(-0.06, 0.06), 0.14 + 0.72 * k / 7, (0.2, 0.24, 0.25, 0.24, 0.21, 0.18, 0.14, 0.09)[k]) for k in range(8)]
+        return [
+            (0.5 + v(-0.06, 0.06), 0.14 + 0.72 * k / 7, (0.2, 0.24, 0.25, 0.24, 0.21, 0.18, 0.14, 0.09)[k])
+            for k in range(8)
+        ]
     if shape == "bush":
         lobes = [(0.5 + v(-0.28, 0.28), v(0.2, 0.42), v(0.17, 0.26)) for _ in range(6)]
         lobes += [(x, 0.14, 0.15) for x in (0.16, 0.38, 0.62, 0.84)]
@@ -41,7 +44,9 @@ def _lobes(shape: str, rng: Random) -> list[Lobe]:
         x, y = 0.5 + reach * 1.05 * narrow * math.cos(angle), 0.5 + reach * math.sin(angle)
         lobes.append((x, y, v(0.13, 0.2)))
     lobes += [(0.5 + v(-0.16, 0.16) * narrow, 0.5 + v(-0.12, 0.2), v(0.14, 0.2)) for _ in range(3)]
-    return sorted(lobes, key=lambda lobe: lobe[1] + (0.3 if lobe[2] > 0.26 else 0))[::-1][:1] + sorted(lobes, key=lambda lobe: lobe[1])
+    return sorted(lobes, key=lambda lobe: lobe[1] + (0.3 if lobe[2] > 0.26 else 0))[::-1][:1] + sorted(
+        lobes, key=lambda lobe: lobe[1]
+    )
 
 
 def _draw(shape: str, number: int) -> tuple[Image, Image]:
@@ -60,7 +65,12 @@ def _draw(shape: str, number: int) -> tuple[Image, Image]:
         base = 36 + 46 * y
         for _ in range(26):  # the shaded inside shows between the clumps
             angle, reach = rng.uniform(0, 2 * math.pi), radius * rng.uniform(0.5, 0.98)
-            dab(x + reach * math.cos(angle), y + reach * math.sin(angle), radius * rng.uniform(0.1, 0.26), base * rng.uniform(0.7, 1.2))
+            dab(
+                x + reach * math.cos(angle),
+                y + reach * math.sin(angle),
+                radius * rng.uniform(0.1, 0.26),
+                base * rng.uniform(0.7, 1.2),
+            )
         dab(x, y, radius * 0.8, base)
         clumps = sorted((rng.uniform(-1, 1), math.sqrt(rng.random()), rng.uniform(0, 2 * math.pi)) for _ in range(120))
         for drop, reach, angle in clumps:
@@ -101,6 +111,8 @@ def foliage(shape: str, variant: int, *, flip: bool) -> tuple[Image, ...]:
         # Weigh brightness by opacity, or the black around a crown would darken its rim.
         weight = levels[-1][..., 1].astype(np.float32)
         small = cv2.resize(weight, (half, half), interpolation=cv2.INTER_AREA)
-        tone = cv2.resize(levels[-1][..., 0] * weight, (half, half), interpolation=cv2.INTER_AREA) / np.maximum(small, 1)
+        tone = cv2.resize(levels[-1][..., 0] * weight, (half, half), interpolation=cv2.INTER_AREA) / np.maximum(
+            small, 1
+        )
         levels.append(np.dstack([np.clip(tone, 0, 255), small]).astype(np.uint8))
     return tuple(levels)

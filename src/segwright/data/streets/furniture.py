@@ -78,7 +78,9 @@ def _head(canvas: Canvas, x: float, y: float, z: float, state: int, *, facing: b
             canvas.disc(centre, 0.125, light.shade(off, BACK, z))
 
 
-def paint_traffic_light(canvas: Canvas, at: Place, reach: float, grey: Colour, state: int, lit: float, *, facing: bool) -> None:
+def paint_traffic_light(
+    canvas: Canvas, at: Place, reach: float, grey: Colour, state: int, lit: float, *, facing: bool
+) -> None:
     """Lights on a pole; reach ≠ 0 adds a mast arm with a second head over the road."""
     x, z = at
     tall = 5.6 if reach else 3.4
@@ -89,10 +91,25 @@ def paint_traffic_light(canvas: Canvas, at: Place, reach: float, grey: Colour, s
         _head(canvas, x + reach * 0.95, tall - 0.15, z - 0.1, state, facing=facing)
 
 
-SIGN_KINDS = ("limit", "ban", "warn", "yield", "stop", "blue", "cross", "park", "priority", "direction", "noway", "street")
+SIGN_KINDS = (
+    "limit",
+    "ban",
+    "warn",
+    "yield",
+    "stop",
+    "blue",
+    "cross",
+    "park",
+    "priority",
+    "direction",
+    "noway",
+    "street",
+)
 
 
-def paint_sign(canvas: Canvas, at: Place, kind: str, height: float, turn: float, grey: Colour, lit: float, *, facing: bool) -> None:
+def paint_sign(
+    canvas: Canvas, at: Place, kind: str, height: float, turn: float, grey: Colour, lit: float, *, facing: bool
+) -> None:
     """A sign on a pole; height: of the middle of the plate; turn: radians away from the camera."""
     x, z = at
     top = height + (0.5 if kind != "direction" else 0.8)
@@ -100,7 +117,9 @@ def paint_sign(canvas: Canvas, at: Place, kind: str, height: float, turn: float,
     _plate(canvas, (x, height, z), kind, turn, lit, facing=facing)
 
 
-def _plate(canvas: Canvas, centre: tuple[float, float, float], kind: str, turn: float, lit: float, *, facing: bool) -> None:
+def _plate(
+    canvas: Canvas, centre: tuple[float, float, float], kind: str, turn: float, lit: float, *, facing: bool
+) -> None:
     size = {"direction": 1.0, "street": 0.45}.get(kind, 0.36)
     shapes = _sign_shapes(kind)
     if not facing:
@@ -131,7 +150,11 @@ def _sign_shapes(kind: str) -> list[tuple[Points, Colour]]:
                 (_bar(-0.28, -0.2, -0.18, 0.24), SIGN_WHITE), (_bar(0.08, -0.35, 0.42, 0.38), (30, 30, 30)),
                 (_bar(0.2, -0.2, 0.3, 0.24), SIGN_WHITE)]  # fmt: skip
     if kind == "ban":
-        return [(disc, SIGN_RED), (disc * 0.78, SIGN_BLUE), (array([(-0.66, 0.5), (-0.5, 0.66), (0.66, -0.5), (0.5, -0.66)]), SIGN_RED)]
+        return [
+            (disc, SIGN_RED),
+            (disc * 0.78, SIGN_BLUE),
+            (array([(-0.66, 0.5), (-0.5, 0.66), (0.66, -0.5), (0.5, -0.66)]), SIGN_RED),
+        ]
     if kind == "noway":
         return [(disc, SIGN_RED), (_bar(-0.68, -0.17, 0.68, 0.17), SIGN_WHITE)]
     if kind == "warn":
@@ -139,8 +162,8 @@ def _sign_shapes(kind: str) -> list[tuple[Points, Colour]]:
     if kind == "yield":
         return [(-triangle, SIGN_RED), (-triangle * 0.64, SIGN_WHITE)]
     if kind == "stop":
-        return [(_ring(8, 1.05, math.pi / 8), SIGN_WHITE), (_ring(8, 0.97, math.pi / 8), SIGN_RED), (_bar(-0.62, -0.18, 0.62, 0.18), SIGN_WHITE),
-                (_bar(-0.5, -0.1, 0.5, 0.1), SIGN_RED)]  # fmt: skip
+        return [(_ring(8, 1.05, math.pi / 8), SIGN_WHITE), (_ring(8, 0.97, math.pi / 8), SIGN_RED),
+                (_bar(-0.62, -0.18, 0.62, 0.18), SIGN_WHITE), (_bar(-0.5, -0.1, 0.5, 0.1), SIGN_RED)]  # fmt: skip
     if kind == "blue":
         return [(disc, SIGN_WHITE), (disc * 0.93, SIGN_BLUE), (_bar(-0.1, -0.5, 0.1, 0.3), SIGN_WHITE),
                 (array([(-0.36, 0.2), (0.36, 0.2), (0.0, 0.66)]), SIGN_WHITE)]  # fmt: skip
@@ -156,12 +179,18 @@ def _sign_shapes(kind: str) -> list[tuple[Points, Colour]]:
         diamond = _ring(4, 1.15)
         return [(diamond, SIGN_WHITE), (diamond * 0.68, SIGN_YELLOW)]
     if kind == "street":
-        return [(_bar(-1.3, -0.28, 1.3, 0.28), SIGN_WHITE), (_bar(-1.24, -0.22, 1.24, 0.22), SIGN_BLUE), (_bar(-0.9, -0.08, 0.9, 0.08), SIGN_WHITE)]
+        return [
+            (_bar(-1.3, -0.28, 1.3, 0.28), SIGN_WHITE),
+            (_bar(-1.24, -0.22, 1.24, 0.22), SIGN_BLUE),
+            (_bar(-0.9, -0.08, 0.9, 0.08), SIGN_WHITE),
+        ]
     colour = SIGN_YELLOW
     board = [(_bar(-1.3, -0.75, 1.3, 0.75), SIGN_WHITE), (_bar(-1.26, -0.71, 1.26, 0.71), colour)]
     dark: Colour = (30, 30, 32)
     board += [(_bar(-1.0, y, 0.3 + 0.2 * y, y + 0.17), dark) for y in (0.34, 0.0, -0.42)]
-    board.append((array([(0.7, -0.4), (0.86, -0.4), (0.86, 0.2), (1.02, 0.2), (0.78, 0.55), (0.54, 0.2), (0.7, 0.2)]), dark))
+    board.append(
+        (array([(0.7, -0.4), (0.86, -0.4), (0.86, 0.2), (1.02, 0.2), (0.78, 0.55), (0.54, 0.2), (0.7, 0.2)]), dark)
+    )
     return board
 
 
@@ -173,7 +202,7 @@ def paint_barrier(canvas: Canvas, ends: Points, kind: str, seed: int) -> None:
     per_metre = canvas.camera.pixels_per_metre(near)
     height = {"wall": rng.uniform(1.6, 3.2), "rail": 0.8}.get(kind, rng.uniform(1.1, 2.0))
     label = WALL if kind == "wall" else GUARD_RAIL if kind == "rail" else FENCE
-    tall = int(np.clip(per_metre * height, 4, 160))
+    tall = int(np.clip(per_metre * height, 4, max(32, min(160, canvas.camera.height // 4))))
     across: Vector = (-math.copysign(0.8, float(ends[0, 0])), 0.0, -0.3)
     gain = canvas.light.gain(across, rng.uniform(0.5, 1.0))
     maker = _wall_texture if kind == "wall" else _rail_texture if kind == "rail" else _fence_texture
@@ -187,11 +216,15 @@ def paint_barrier(canvas: Canvas, ends: Points, kind: str, seed: int) -> None:
 
 def _wall_texture(rng: Random, tall: int, length: float, height: float) -> Image:
     """Brick, rough stone or painted concrete with a coping: uint8 [h, w, 3]."""
-    wide = int(np.clip(length * tall / height * 0.5, 8, 900))
+    wide = int(np.clip(length * tall / height * 0.5, 8, 6 * tall))
     base = rng.choice(((146, 96, 78), (158, 154, 146), (186, 178, 164), (126, 122, 116), (166, 144, 112)))
     row, col = rng.randrange(TILE), rng.randrange(TILE)
     grain = np.roll(fractal(12, 256), (row, col), (0, 1))
-    rough = cv2.resize(grain[: max(24, int(height * 40)), : min(TILE, int(length * 20) + 40)], (wide, tall), interpolation=cv2.INTER_AREA)
+    rough = cv2.resize(
+        grain[: max(24, int(height * 40)), : min(TILE, int(length * 20) + 40)],
+        (wide, tall),
+        interpolation=cv2.INTER_AREA,
+    )
     tone = 1 + 0.1 * rough
     courses = max(2, int(height / rng.choice((0.12, 0.25, 0.4))))
     rows = np.linspace(0, courses, tall, endpoint=False)
@@ -202,15 +235,17 @@ def _wall_texture(rng: Random, tall: int, length: float, height: float) -> Image
     if rng.random() < 0.25:  # graffiti
         colour = np.array((rng.uniform(40, 220), rng.uniform(40, 200), rng.uniform(60, 220)))
         picture = tone[..., None] * np.array(base)
-        ink = (cv2.resize(grain[100:160, 100:300], (wide, tall)) > 0.9)[..., None] & (np.abs(np.linspace(-1, 1, tall)) < 0.6)[:, None, None]
-        return np.clip(np.where(ink, colour, picture), 0, 255).astype(np.uint8)
-    return np.clip(tone[..., None] * np.array(base), 0, 255).astype(np.uint8)
+        ink = (cv2.resize(grain[100:160, 100:300], (wide, tall)) > 0.9)[..., None] & (
+            np.abs(np.linspace(-1, 1, tall)) < 0.6
+        )[:, None, None]
+        return np.asarray(np.clip(np.where(ink, colour, picture), 0, 255), np.uint8)
+    return np.asarray(np.clip(tone[..., None] * np.array(base), 0, 255), np.uint8)
 
 
 def _fence_texture(rng: Random, tall: int, length: float, height: float) -> Image:
     """Pickets, bars, wire mesh, boards or a hoarding: uint8 [h, w, 4], opaque where there is material."""
     kind = rng.choice(("picket", "bars", "mesh", "boards", "hoarding", "site"))
-    wide = int(np.clip(length * tall / height * 0.6, 16, 1200))
+    wide = int(np.clip(length * tall / height * 0.6, 16, 8 * tall))
     per_metre = wide / length
     texture: Image = np.zeros((tall, wide, 4), np.uint8)
     colours: dict[str, tuple[Colour, ...]] = {
@@ -247,7 +282,7 @@ def _fence_texture(rng: Random, tall: int, length: float, height: float) -> Imag
 
 def _rail_texture(rng: Random, tall: int, length: float, height: float) -> Image:
     """A steel guard rail on short posts: uint8 [h, w, 4]."""
-    wide = int(np.clip(length * tall / height * 0.5, 16, 1200))
+    wide = int(np.clip(length * tall / height * 0.5, 16, 8 * tall))
     texture: Image = np.zeros((tall, wide, 4), np.uint8)
     tone = rng.uniform(140, 180)
     texture[..., :3] = int(tone)
@@ -268,7 +303,12 @@ def paint_bin(canvas: Canvas, at: Place, seed: int, lit: float) -> None:
     if kind == "bench":
         wood: Colour = (120, 88, 60)
         for y in (0.45, 0.62, 0.78):
-            canvas.panel(array([(x - 0.8, y, z), (x + 0.8, y, z), (x + 0.8, y + 0.1, z), (x - 0.8, y + 0.1, z)]), wood, STATIC, lit=lit)
+            canvas.panel(
+                array([(x - 0.8, y, z), (x + 0.8, y, z), (x + 0.8, y + 0.1, z), (x - 0.8, y + 0.1, z)]),
+                wood,
+                STATIC,
+                lit=lit,
+            )
         for dx in (-0.65, 0.65):
             canvas.rod(_line(x + dx, 0, 0.8, z), 0.03, (60, 60, 64), STATIC, lit)
         return
@@ -278,12 +318,28 @@ def paint_bin(canvas: Canvas, at: Place, seed: int, lit: float) -> None:
     }  # fmt: skip
     half, high, tone = size[kind]
     side = -math.copysign(half * 0.8, x)
-    flank = array([(x + side * 1.25, 0, z), (x + side * 1.25, 0, z + half), (x + side * 1.25, high, z + half), (x + side * 1.25, high, z)])
+    flank = array(
+        [
+            (x + side * 1.25, 0, z),
+            (x + side * 1.25, 0, z + half),
+            (x + side * 1.25, high, z + half),
+            (x + side * 1.25, high, z),
+        ]
+    )
     canvas.panel(flank, scaled(tone, 0.8), STATIC, (math.copysign(0.8, side), 0, -0.3), lit)
     top = array([(x - half, high, z), (x + half, high, z), (x + half, high, z + half), (x - half, high, z + half)])
     canvas.panel(top, scaled(tone, 1.1), STATIC, (0, 1, 0), lit)
-    canvas.panel(array([(x - half, 0, z), (x + half, 0, z), (x + half, high, z), (x - half, high, z)]), tone, STATIC, lit=lit)
-    lid = array([(x - half * 1.05, high * 0.84, z), (x + half * 1.05, high * 0.84, z), (x + half * 1.05, high * 0.9, z), (x - half * 1.05, high * 0.9, z)])
+    canvas.panel(
+        array([(x - half, 0, z), (x + half, 0, z), (x + half, high, z), (x - half, high, z)]), tone, STATIC, lit=lit
+    )
+    lid = array(
+        [
+            (x - half * 1.05, high * 0.84, z),
+            (x + half * 1.05, high * 0.84, z),
+            (x + half * 1.05, high * 0.9, z),
+            (x - half * 1.05, high * 0.9, z),
+        ]
+    )
     canvas.panel(lid, scaled(tone, 0.6), lit=lit)
 
 

@@ -107,12 +107,22 @@ def _texture(canvas: Canvas, surface: Surface, rng: Random) -> None:
         cv2.copyTo(stones.astype(np.float32), (ids == ROAD).astype(np.uint8), factor)
     cv2.copyTo(fine[..., 1].astype(np.float32), paved.astype(np.uint8), factor)
     cv2.copyTo(fine[..., 2].astype(np.float32), green.astype(np.uint8), factor)
-    # Far away a texel is smaller than a pixel: fade the grain there instead of letting it flicker.
     texel_px = camera.focal * camera.eye_height / np.maximum(z * z, 1.0) / texel
+    near = int(np.argmax(texel_px.min(axis=1) > 0.8)) if texel_px[-1].min() > 0.8 else len(z)
+    if near < len(z):  # a second, finer grain where a texel of the first covers whole pixels
+        finer = cv2.remap(
+            surfaces()[..., 0].copy(), np.mod(s[near:] * texel * 5.3, TILE), np.mod(z[near:] * texel * 4.1, TILE),
+            cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        factor[near:] += (np.asarray(finer, np.float32) - 128) * np.clip(texel_px[near:] - 0.8, 0, 0.9)
+    # Far away a texel is smaller than a pixel: fade the grain there instead of letting it flicker.
     keep = np.clip(texel_px * 2.6, 0.12, 1)
-    factor = 1 + (factor / 128 - 1) * keep + broad * np.float32(0.045)
+    factor = 1 + (factor / 128 - 1) * keep + broad * np.float32(0.03)
     if light.snow > 0:
-        return _snow(canvas, first, factor, broad, z)
+        return _snow(canvas, first, factor, np.asarray(broad, np.float32), z)
+    if light.night > 0.5:  # our own headlights
+        beam = np.exp(-(((s - np.float32(camera.eye_s)) / (1.6 + 0.12 * z)) ** 2) - ((z - 10) / 11) ** 2)
+        factor *= 1 + np.float32(1.5) * beam
     lit = image * factor[..., None]
     fog = (1 - np.exp(-z * np.float32(light.haze_per_m)))[..., None]
     lit += (np.array(light.haze, np.float32) - lit) * fog
@@ -126,9 +136,9 @@ def _snow(
     """Snow lies on verges and sidewalks and in thin patches on the road."""
     light = canvas.light
     ids, image = canvas.ids[first:], canvas.image[first:]
-    depth = np.where(ids == ROAD, np.float32(-1.1 + light.snow * 0.9), np.float32(0.2 + light.snow))
-    cover = np.clip(depth + broad * 0.7, 0, 0.92)[..., None]
-    white = np.array(light.shade((236, 240, 246), UP, 0), np.float32)
+    depth = np.where(ids == ROAD, np.float32(-1.3 + light.snow * 0.7), np.float32(0.2 + light.snow))
+    cover = np.clip(depth + broad * 0.6 * np.clip(30 / np.maximum(z, 1), 0.1, 1), 0, 0.9)[..., None]
+    white = np.array(light.shade((214, 219, 228), UP, 0), np.float32)
     lit = (image * (1 - cover) + white * cover) * factor[..., None]
     fog = (1 - np.exp(-z * np.float32(light.haze_per_m)))[..., None]
     lit += (np.array(light.haze, np.float32) - lit) * fog
@@ -254,5 +264,3 @@ def wear(rng: Random, left: float, right: float, reach: float) -> list[tuple[Poi
             ring = np.column_stack([s + radius * np.cos(angle), z + radius * np.sin(angle)])
             blots.append((ring, (tone * level, tone * level, tone * level), 40))
     return blots
-
-

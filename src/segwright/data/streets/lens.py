@@ -26,7 +26,9 @@ def paint_wet(canvas: Canvas) -> None:
     ids = canvas.ids[horizon:]
     flat = ((ids == ROAD) | (ids == SIDEWALK)).astype(np.float32)
     s, z = camera.ground(horizon + 2)
-    patches = cv2.remap(fractal(13, 32), np.mod(s * 14, TILE), np.mod(z * 7, TILE), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    patches = cv2.remap(
+        fractal(13, 32), np.mod(s * 14, TILE), np.mod(z * 7, TILE), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     share = np.zeros(ids.shape, np.float32)
     share[2:] = np.clip(0.42 + 0.3 * patches, 0.12, 0.8) * wet
     share = (share * flat)[..., None]
@@ -39,7 +41,9 @@ def paint_bonnet(canvas: Canvas, rng: Random) -> None:
     """The bonnet of our own car at the foot of the picture: curved, with the sky in it."""
     camera, light = canvas.camera, canvas.light
     high, bulge = rng.uniform(0.05, 0.085), rng.uniform(0.015, 0.035)
-    paint: Colour = rng.choice(((34, 36, 40), (60, 64, 70), (150, 154, 158), (200, 202, 204), (30, 44, 78), (110, 26, 30)))
+    paint: Colour = rng.choice(
+        ((34, 36, 40), (60, 64, 70), (150, 154, 158), (200, 202, 204), (30, 44, 78), (110, 26, 30))
+    )
     x = np.linspace(-0.02, 1.02, 41)
     arc = 1 - high - bulge * (1 - (2 * x - 1) ** 2) + 0.12 * np.maximum(np.abs(2 * x - 1) - 0.86, 0)
     w, h = camera.width, camera.height
@@ -50,12 +54,19 @@ def paint_bonnet(canvas: Canvas, rng: Random) -> None:
     steps = 14
     for k in range(steps):  # the sky fades into the paint towards the windscreen
         t = k / steps
-        low = shape + (0, high * h * t * 0.9 + 0.004 * h)
-        upper = shape + (0, high * h * (t + 1 / steps) * 0.9 + 0.006 * h)
+        low = np.add(shape, (0, high * h * t * 0.9 + 0.004 * h))
+        upper = np.add(shape, (0, high * h * (t + 1 / steps) * 0.9 + 0.006 * h))
         tone = mix(mix(base, light.horizon, 0.5), base, min(1.0, t * 1.5) ** 0.6)
         canvas.fill(np.concatenate([low, upper[::-1]]), tone)
     for side in (-1, 1):
-        crease = array([(0.5 + side * 0.2, 1 - high - bulge * 0.8), (0.5 + side * 0.3, 1.02), (0.5 + side * 0.315, 1.02), (0.5 + side * 0.207, 1 - high - bulge * 0.8)])
+        crease = array(
+            [
+                (0.5 + side * 0.2, 1 - high - bulge * 0.8),
+                (0.5 + side * 0.3, 1.02),
+                (0.5 + side * 0.315, 1.02),
+                (0.5 + side * 0.207, 1 - high - bulge * 0.8),
+            ]
+        )
         canvas.fill(crease * (w, h), scaled(base, 0.88))
     canvas.label(closed, EGO_VEHICLE)
 
@@ -82,11 +93,12 @@ def paint_rain(canvas: Canvas, rng: Random) -> None:
     canvas.blend(0, 0, colour, layer)
 
 
-def develop(canvas: Canvas, rng: Random, *, indoor: bool = False) -> None:
+def develop(canvas: Canvas, rng: Random) -> None:
     """Exposure, white balance, vignette, blur, grain, and the artefacts of compression."""
-    image, light = canvas.image, canvas.light
+    image: np.ndarray = canvas.image
+    light = canvas.light
     h, w = image.shape[:2]
-    exposure, warm = rng.uniform(0.86, 1.14), rng.gauss(0, 0.025)
+    exposure, warm = rng.uniform(0.94, 1.22), rng.gauss(0, 0.025)
     contrast = rng.uniform(0.92, 1.14)
     blur, gain = rng.uniform(0, 0.0011) * h, rng.uniform(1.0, 4.0) + 5.0 * light.night
     vignette, compress = rng.uniform(0.0, 0.28), rng.random() < 0.4
@@ -105,7 +117,7 @@ def develop(canvas: Canvas, rng: Random, *, indoor: bool = False) -> None:
     image = cv2.addWeighted(image, 1.0, tiled, gain / 32, 0.0, dtype=cv2.CV_8U)
     if compress:
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     canvas.image = np.ascontiguousarray(image, np.uint8)
 
 

@@ -20,7 +20,7 @@ def _smooth(rng: np.random.Generator, cells: int) -> NDArray[np.float32]:
     scale = TILE // cells
     big = cv2.resize(wrapped, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     tile = np.asarray(big[pad * scale : pad * scale + TILE, pad * scale : pad * scale + TILE], np.float32)
-    return (tile - tile.mean()) / tile.std()
+    return np.asarray((tile - tile.mean()) / tile.std(), np.float32)
 
 
 @lru_cache(maxsize=16)
@@ -32,7 +32,7 @@ def fractal(kind: int, finest: int = 256) -> NDArray[np.float32]:
     while cells <= finest:
         total += np.float32(weight) * _smooth(rng, cells)
         cells, weight = cells * 2, weight * 0.62
-    return (total - total.mean()) / total.std()
+    return np.asarray((total - total.mean()) / total.std(), np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -56,7 +56,7 @@ def surfaces() -> NDArray[np.uint8]:
     """
     rng = np.random.default_rng(79)
     speckle = rng.standard_normal((TILE, TILE)).astype(np.float32)
-    asphalt = 0.5 * speckle + 0.5 * _smooth(rng, 256) + 0.55 * _smooth(rng, 64) + 0.5 * fractal(1, 32)
+    asphalt = 0.75 * speckle + 0.55 * _smooth(rng, 256) + 0.3 * _smooth(rng, 64) + 0.4 * fractal(1, 32)
     slab = TILE // 16
     tone = np.kron(rng.standard_normal((16, 16)).astype(np.float32), np.ones((slab, slab), np.float32))
     for row in range(0, 16, 2):  # a running bond: every second course is shifted by half a slab
@@ -72,4 +72,4 @@ def surfaces() -> NDArray[np.uint8]:
     paving = 0.5 * tone + 0.35 * speckle - 2.4 * joints + 0.3 * fractal(2, 64)
     blades = cv2.GaussianBlur(speckle, (0, 0), sigmaX=0.7, sigmaY=2.2)
     grass = 1.3 * blades / blades.std() + 0.8 * fractal(3, 128)
-    return np.dstack([_byte(asphalt, 128, 13), _byte(paving, 130, 13), _byte(grass, 128, 26)])
+    return np.dstack([_byte(asphalt, 128, 13), _byte(paving, 130, 13), _byte(grass, 128, 17)])

@@ -13,18 +13,42 @@ import numpy as np
 
 from segwright.data.streets.camera import NEAR
 from segwright.data.streets.canvas import Canvas, array
+from segwright.data.streets.ids import DYNAMIC
 from segwright.data.streets.light import Colour, mix, scaled
 from segwright.data.streets.vehicles import Pose
 
 Joint = tuple[float, float, float]
 
-SKIN: tuple[Colour, ...] = ((226, 184, 154), (206, 158, 124), (168, 118, 86), (120, 80, 58), (88, 58, 44), (232, 196, 172))
-HAIR: tuple[Colour, ...] = ((40, 32, 28), (72, 50, 36), (112, 82, 52), (168, 140, 98), (150, 150, 148), (28, 26, 28), (120, 60, 36))
+SKIN: tuple[Colour, ...] = (
+    (226, 184, 154),
+    (206, 158, 124),
+    (168, 118, 86),
+    (120, 80, 58),
+    (88, 58, 44),
+    (232, 196, 172),
+)
+HAIR: tuple[Colour, ...] = (
+    (40, 32, 28),
+    (72, 50, 36),
+    (112, 82, 52),
+    (168, 140, 98),
+    (150, 150, 148),
+    (28, 26, 28),
+    (120, 60, 36),
+)
 TOPS: tuple[Colour, ...] = (
     (42, 44, 52), (60, 62, 68), (34, 48, 84), (96, 100, 108), (140, 36, 40), (54, 84, 64), (186, 182, 172), (222, 220, 214),
     (170, 132, 84), (88, 56, 72), (206, 168, 52), (60, 110, 150), (196, 92, 48), (70, 60, 50), (128, 120, 100),
 )  # fmt: skip
-TROUSERS: tuple[Colour, ...] = ((38, 42, 56), (52, 62, 88), (30, 30, 34), (86, 84, 80), (120, 108, 88), (68, 82, 112), (150, 142, 124))
+TROUSERS: tuple[Colour, ...] = (
+    (38, 42, 56),
+    (52, 62, 88),
+    (30, 30, 34),
+    (86, 84, 80),
+    (120, 108, 88),
+    (68, 82, 112),
+    (150, 142, 124),
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +75,8 @@ def draw_person(rng: Random, pose: str) -> Person:
     """Anybody: a child now and then, hats and helmets, bags, skirts, coats."""
     child = pose in ("stand", "walk") and rng.random() < 0.1
     helmet = (pose == "moto" and rng.random() < 0.97) or (pose == "bike" and rng.random() < 0.45)
-    hat = rng.choice(((236, 236, 232), (40, 42, 46), (176, 36, 36), (50, 84, 140))) if helmet else None
+    hats: tuple[Colour, ...] = ((236, 236, 232), (40, 42, 46), (176, 36, 36), (50, 84, 140))
+    hat = rng.choice(hats) if helmet else None
     if hat is None and rng.random() < 0.14:
         hat = rng.choice(TOPS)
     return Person(
@@ -147,11 +172,18 @@ def _parts(person: Person, saddle: float) -> list[_Part]:
     if person.coat or person.skirt:
         low = 0.48 if person.coat else 0.55
         hem: tuple[Joint, ...] = tuple((side * 0.17 * w, low, 0.02) for side in (-1, 1))
-        parts.append(_Part(hips + hem, (0.09, 0.09, 0.05, 0.05), person.top if person.coat else person.legs, bias=-0.05))
+        parts.append(
+            _Part(hips + hem, (0.09, 0.09, 0.05, 0.05), person.top if person.coat else person.legs, bias=-0.05)
+        )
     parts += [
         _Part((neck, (0.0, neck[1] + 0.1, neck[2] + 0.02)), (0.055, 0.05), scaled(person.skin, 0.85)),
         _Part((head, (0.0, head[1] - 0.05, head[2] + 0.02)), (0.098, 0.08), person.skin, bias=-0.1),
-        _Part(((0.0, head[1] + 0.03, head[2] - 0.035), (0.0, head[1] - 0.03, head[2] - 0.05)), (0.106, 0.085), person.hair, bias=-0.1),
+        _Part(
+            ((0.0, head[1] + 0.03, head[2] - 0.035), (0.0, head[1] - 0.03, head[2] - 0.05)),
+            (0.106, 0.085),
+            person.hair,
+            bias=-0.1,
+        ),
     ]
     if person.hat is not None:
         size = 0.135 if person.pose == "moto" else 0.115
@@ -162,10 +194,30 @@ def _parts(person: Person, saddle: float) -> list[_Part]:
     return parts
 
 
+def paint_dog(canvas: Canvas, pose: Pose, coat: Colour, size: float, lit: float) -> None:
+    """A dog about `size` metres high at the shoulder; Cityscapes calls it dynamic and does not score it."""
+    h = size
+    legs = [_Part(((x, h * 0.7, z), (x, 0.03, z + d)), (0.09 * h, 0.05 * h), coat) for x in (-0.12 * h, 0.12 * h)
+            for z, d in ((-0.5 * h, 0.1 * h), (0.4 * h, -0.08 * h))]  # fmt: skip
+    parts = [
+        *legs,
+        _Part(((0.0, 0.78 * h, -0.5 * h), (0.0, 0.82 * h, 0.4 * h)), (0.2 * h, 0.25 * h), scaled(coat, 1.1)),
+        _Part(((0.0, 0.9 * h, -0.6 * h), (0.0, 1.25 * h, -0.8 * h)), (0.06 * h, 0.03 * h), coat),
+        _Part(((0.0, 1.2 * h, 0.6 * h), (0.0, 1.1 * h, 0.85 * h)), (0.2 * h, 0.1 * h), coat, bias=-0.1),
+    ]
+    _paint_parts(canvas, parts, pose, 1.0, DYNAMIC, lit, big=False)
+
+
 def paint_person(canvas: Canvas, person: Person, pose: Pose, ident: int, lit: float, saddle: float = 0.0) -> None:
     """Paint the body parts, the farthest first. saddle: its height in metres for riders."""
     scale = person.height / 1.75
-    parts = _parts(person, saddle / scale)
+    big = canvas.camera.pixels_per_metre(pose.z) * person.height > 44
+    _paint_parts(canvas, _parts(person, saddle / scale), pose, scale, ident, lit, big=big)
+
+
+def _paint_parts(
+    canvas: Canvas, parts: list[_Part], pose: Pose, scale: float, ident: int, lit: float, *, big: bool
+) -> None:
     camera = canvas.camera
     joints = array([joint for part in parts for joint in part.joints]) * scale
     local = np.column_stack([joints[:, 2], joints[:, 1], joints[:, 0]])  # vehicles count forward, up, right
@@ -179,7 +231,9 @@ def paint_person(canvas: Canvas, person: Person, pose: Pose, ident: int, lit: fl
         stop = at + len(part.joints)
         near_first.append((float(depth[at:stop].mean()) + part.bias, at, stop, part.colour))
         at = stop
-    big = camera.pixels_per_metre(pose.z) * person.height > 28
+    tiny = 0.35 if big else 0.5
     for distance, start, stop, albedo in sorted(near_first, key=lambda part: -part[0]):
+        if stop - start <= 2 and radii[start:stop].max() < tiny:
+            continue
         colour = canvas.light.shade(mix(albedo, (110, 110, 116), 0.06), (0.0, 0.15, -0.55), distance, lit)
         canvas.hull(px[start:stop], np.maximum(radii[start:stop], 0.35), colour, ident, rim=0.2 if big else 0.0)

@@ -74,7 +74,9 @@ def _crown(
     texels = sprite.shape[0]
     sx, sy = texels / wide, texels / high
     warp = np.array([[sx, 0, (x0 + 0.5 - left) * sx - 0.5], [0, sy, (y0 + 0.5 - top) * sy - 0.5]])
-    seen = np.asarray(cv2.warpAffine(sprite, warp, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), np.uint8)
+    seen = np.asarray(
+        cv2.warpAffine(sprite, warp, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), np.uint8
+    )
     canvas.blend(y0, x0, _palette(canvas, tree, float(depth[0]), lit)[seen[..., 0]], seen[..., 1], VEGETATION)
 
 

@@ -50,8 +50,7 @@ class Roadside:
             self._median()
         if self.rng.random() < 0.012:
             z = self.rng.uniform(45, 90)
-            paint: Callable[[Canvas, float], None] = lambda canvas, lit: paint_bridge(canvas, z, 5.2, 1.4)
-            self.items.append(Item(-70, 70, z, z + 9, paint))
+            self.items.append(Item(-70, 70, z, z + 9, lambda canvas, lit: paint_bridge(canvas, z, 5.2, 1.4)))
         return self.items
 
     def _lots(self, side: Side) -> None:
@@ -66,7 +65,7 @@ class Roadside:
             if street.crossing is not None and street.crossing.start - 1.5 < z < street.crossing.stop + 1.0:
                 z = street.crossing.stop + rng.uniform(1.0, 2.5)
             kind = rng.choices(("house", "park", "walled", "fenced"), weights)[0]
-            length = rng.uniform(8, 20) if kind == "house" else rng.uniform(12, 34)
+            length = rng.uniform(8, 20) * (1 + max(z, 0) / 120) if kind == "house" else rng.uniform(12, 34)
             stop = z + length
             if street.crossing is not None and z < street.crossing.start < stop:
                 stop = street.crossing.start - rng.uniform(0.8, 2)
@@ -92,7 +91,15 @@ class Roadside:
         left, right = sorted((side.sign * setback, side.sign * (setback + 11)))
         box = footprint(self.camera, house)
         self.items.append(
-            Item(left, right, start, stop, lambda canvas, lit: paint_house(canvas, house), [(box, 0.0, house.height)], box)
+            Item(
+                left,
+                right,
+                start,
+                stop,
+                lambda canvas, lit: paint_house(canvas, house),
+                [(box, 0.0, house.height)],
+                box,
+            )
         )
         if side.front > 2:
             self._front_garden(side, start, stop)
@@ -124,13 +131,26 @@ class Roadside:
                 s = side.sign * (side.walk_end + depth + rng.uniform(-1.2, 1.2))
                 self._tree(s, z, rng.uniform(0.9, 1.35), low=row == 2)
                 z += rng.uniform(3.5, 7.5) * (1 + max(z, 0) / 50)
-        self._bushes(side.sign * (side.walk_end + 2), side.sign * (side.walk_end + 15), start, stop, int((stop - start) / (3 + max(start, 0) / 12)), 3)
+        self._bushes(
+            side.sign * (side.walk_end + 2),
+            side.sign * (side.walk_end + 15),
+            start,
+            stop,
+            int((stop - start) / (3 + max(start, 0) / 12)),
+            3,
+        )
 
     def _bushes(self, a: float, b: float, start: float, stop: float, count: int, tall: float) -> None:
         rng = self.rng
         for _ in range(count):
             width = rng.uniform(1.4, 3.4)
-            self._plant("bush", rng.uniform(a, b), rng.uniform(start, stop), 0.0, (width, min(width * rng.uniform(0.6, 1.0), tall)))
+            self._plant(
+                "bush",
+                rng.uniform(a, b),
+                rng.uniform(start, stop),
+                0.0,
+                (width, min(width * rng.uniform(0.6, 1.0), tall)),
+            )
 
     def _hedge(self, s: float, start: float, stop: float) -> None:
         rng = self.rng
@@ -138,7 +158,9 @@ class Roadside:
         z = max(start, 2.5)
         step = 0.9
         while z < min(stop, 70):
-            self._plant("bush", s + rng.uniform(-0.1, 0.1), z, 0.0, (rng.uniform(1.6, 2.1), high * rng.uniform(0.9, 1.1)))
+            self._plant(
+                "bush", s + rng.uniform(-0.1, 0.1), z, 0.0, (rng.uniform(1.6, 2.1), high * rng.uniform(0.9, 1.1))
+            )
             z += step
             step *= 1.09
 
@@ -158,7 +180,7 @@ class Roadside:
             leaf = (leaf[0] * 1.5, leaf[1] * 0.9, leaf[2] * 0.7)  # an autumn tree
         tree = Tree(shape, s, z, trunk, crown, scaled(city.leaf_dark, tone), leaf, rng.getrandbits(32))
         x, _, _ = self.camera.street(s, z)
-        ring = crown_ring(tree) + (x, z)
+        ring = np.add(crown_ring(tree), (x, z))
         half = crown[0] / 2
         shadows = [(ring, trunk + 0.15 * crown[1], trunk + crown[1] * 0.75)]
         contact = ring if trunk == 0 else np.array((x, z)) + (crown_ring(tree) * 0.12)
@@ -204,7 +226,7 @@ class Roadside:
             s = side.sign * (side.kerb + rng.uniform(0.35, 0.6))
             kind = rng.choice(SIGN_KINDS)
             z += 16 if kind == "direction" else 0
-            facing = side.sign > 0 and rng.random() < 0.85 or rng.random() < 0.3
+            facing = rng.random() < (0.9 if side.sign > 0 else 0.3)
             turn = rng.uniform(-0.25, 0.25) if rng.random() < 0.8 else rng.uniform(-1.2, 1.2)
             height = 3.2 if kind == "direction" else rng.uniform(2.1, 2.6)
             self._thin(s, z, height, _sign_paint(self._at(s, z), kind, height, turn, city, facing=facing))
@@ -235,9 +257,14 @@ class Roadside:
             return
         state = rng.choice((0, 0, 2, 2, 1))
         for side in (street.left, street.right):
-            for z, facing in ((crossing.start - 1.0, side.sign > 0), (crossing.stop + 1.6, side.sign > 0 or rng.random() < 0.3)):
+            for z, facing in (
+                (crossing.start - 1.0, side.sign > 0),
+                (crossing.stop + 1.6, side.sign > 0 or rng.random() < 0.3),
+            ):
                 s = side.sign * (side.kerb + rng.uniform(0.5, 0.9))
-                reach = -side.sign * min(side.kerb * 0.6, 5.5) if facing and side.sign > 0 and rng.random() < 0.5 else 0.0
+                reach = (
+                    -side.sign * min(side.kerb * 0.6, 5.5) if facing and side.sign > 0 and rng.random() < 0.5 else 0.0
+                )
                 self._thin(s, z, 4.0, _light_paint(self._at(s, z), reach, self.city, state, facing=facing))
 
     def _median(self) -> None:
@@ -266,8 +293,10 @@ class Roadside:
         while z < min(stop, 110):
             end = min(z + 12, stop)
             ends = array([self._at(s, z), self._at(s, end)])
-            foot = np.concatenate([ends, ends[::-1] + (0.12, 0)])
-            self.items.append(Item(s - 0.1, s + 0.1, z, end, _barrier_paint(ends, kind, seed), [(foot, 0.0, 1.2)], foot))
+            foot = np.concatenate([ends, np.add(ends[::-1], (0.12, 0))])
+            self.items.append(
+                Item(s - 0.1, s + 0.1, z, end, _barrier_paint(ends, kind, seed), [(foot, 0.0, 1.2)], foot)
+            )
             z = end
 
     def _at(self, s: float, z: float) -> tuple[float, float]:

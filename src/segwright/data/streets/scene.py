@@ -96,7 +96,7 @@ def _camera(street: Street, rng: Random, height: int, width: int) -> Camera:
 
 
 def _paint_street(canvas: Canvas, street: Street, city: City, items: list[Item], rng: Random) -> None:
-    paint_skyline(canvas, rng, 0.25 + 0.5 * city.trees, city.leaf_light)
+    paint_skyline(canvas, city, rng)
     paint_ground(canvas, street.surface, rng)
     shade = Shade(canvas)
     for item in items:

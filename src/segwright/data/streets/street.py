@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 
 from segwright.data.streets.city import City
@@ -79,7 +80,8 @@ def draw_street(city: City, rng: Random) -> Street:
     kind = rng.choices(("city", "avenue", "suburb", "outskirts"), (46, 20, 20, 14))[0]
     lane_width = v(3.0, 3.5)
     tram = kind in ("city", "avenue") and rng.random() < city.trams
-    ours = 2 if kind in ("avenue", "outskirts") and rng.random() < 0.75 or rng.random() < 0.15 else 1
+    wide = rng.random() < (0.75 if kind in ("avenue", "outskirts") else 0.2)
+    ours = 2 if wide else 1
     theirs = ours if rng.random() < 0.8 else 1
     median = v(1.5, 5.0) if kind == "avenue" and rng.random() < 0.5 and not tram else 0.0
     lanes = [Lane(median / 2 + lane_width * (k + 0.5), 1) for k in range(ours)]
@@ -88,7 +90,7 @@ def draw_street(city: City, rng: Random) -> Street:
     for sign, count in ((1, ours), (-1, theirs)):
         parking = v(2.0, 2.3) if rng.random() < city.parking * (0.25 if kind == "outskirts" else 0.8) else v(0.2, 0.6)
         verge = v(1.2, 3.2) if rng.random() < city.verge * (0.5 if kind == "city" else 1.6) else 0.0
-        walk = v(2.6, 5.6) if kind in ("city", "avenue") else v(1.8, 3.2)
+        walk = v(2.8, 6.6) if kind in ("city", "avenue") else v(2.0, 3.8)
         front = {"city": v(0, 0.3), "avenue": v(0, 4), "suburb": v(2.5, 8), "outskirts": v(2, 10)}[kind]
         sides[sign] = Side(sign, median / 2 + lane_width * count + parking, parking, verge, walk, front)
     crossing = None
@@ -129,11 +131,14 @@ def _surface(street: Street, city: City, lane_width: float, rng: Random) -> Surf
             surface.strips.append(Strip(inner, outer, label, tone_p))
         surface.strips += kerb(side.sign * side.kerb, side.sign, pave)
     if street.median > 0:
-        surface.strips.append(Strip(-street.median / 2, street.median / 2, TERRAIN if rng.random() < 0.7 else SIDEWALK, grass))
+        surface.strips.append(
+            Strip(-street.median / 2, street.median / 2, TERRAIN if rng.random() < 0.7 else SIDEWALK, grass)
+        )
         surface.strips += kerb(-street.median / 2, 1, pave) + kerb(street.median / 2, -1, pave)
-    if street.tram and rng.random() < 0.35:
+    if street.tram and rng.random() < 0.3:
         surface.strips.append(Strip(-lane_width, lane_width, RAIL_TRACK, mix(grass, (110, 104, 96), v(0, 1))))
-    surface.blots = wear(rng, left + 0.5, right - 0.5, 34)
+    else:
+        surface.blots = wear(rng, left + 0.5, right - 0.5, 34)
     if street.tram:
         surface.markings += rails(-lane_width / 2) + rails(lane_width / 2)
     if street.crossing is not None:
@@ -149,7 +154,7 @@ def _side_strips(surface: Surface, side: Side, pave: Colour, grass: Colour, rng:
 
     soil = mix(grass, (122, 100, 76), rng.uniform(0, 0.7))
     if side.front > 0.8:
-        label = rng.choices((TERRAIN, GROUND, SIDEWALK), (60, 14, 26))[0]
+        label = rng.choices((TERRAIN, GROUND, SIDEWALK), (52, 26, 22))[0]
         strip(side.walk_end, side.line + 14, label, grass if label == TERRAIN else scaled(pave, 0.86))
     strip(side.walk_start, side.walk_end, SIDEWALK, pave)
     if side.verge > 0:
@@ -177,7 +182,7 @@ def _markings(street: Street, lane_width: float, rng: Random) -> list[Strip]:
         if stop - start < 4:
             continue
         inner = sorted(lane.s for lane in street.lanes)
-        for a, b in zip(inner, inner[1:], strict=False):
+        for a, b in pairwise(inner):
             middle = (a + b) / 2
             if abs(middle) < 0.1 and (street.median > 0 or street.tram):
                 continue

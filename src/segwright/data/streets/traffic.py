@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from segwright.data.streets.big_bodies import Train, bus, tram, truck
@@ -14,11 +14,10 @@ from segwright.data.streets.city import City
 from segwright.data.streets.cycles import paint_bicycle, paint_motorcycle
 from segwright.data.streets.ids import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from segwright.data.streets.items import Counter, Item
-from segwright.data.streets.people import draw_person, paint_person
+from segwright.data.streets.light import Colour
+from segwright.data.streets.people import draw_person, paint_dog, paint_person
 from segwright.data.streets.street import Side, Street
 from segwright.data.streets.vehicles import Pose, paint_bodies
-
-Paint = Callable[[Canvas, float], None]
 
 
 class Traffic:
@@ -55,7 +54,9 @@ class Traffic:
 
     def _vehicle(self, bodies: Train, label: int, s: float, z: float, turn: float) -> bool:
         """Place a vehicle whose middle is at (s, z), turned from the street's direction; False where it has no room."""
-        length = max(o + float(b.profile[:, 0].max()) for b, o in bodies) - min(o + float(b.profile[:, 0].min()) for b, o in bodies)
+        length = max(o + float(b.profile[:, 0].max()) for b, o in bodies) - min(
+            o + float(b.profile[:, 0].min()) for b, o in bodies
+        )
         half_w = max(b.half for b, _ in bodies)
         c, sn = abs(math.cos(turn)), abs(math.sin(turn))
         along, aside = (length * c + 2 * half_w * sn) / 2, (length * sn + 2 * half_w * c) / 2
@@ -65,8 +66,14 @@ class Traffic:
         ident = self.counter.ident(label)
         high = max(float(b.profile[:, 1].max()) for b, _ in bodies)
         foot = pose.footprint(length, 2 * half_w)
-        shadows = [(pose.footprint(length * 0.98, half_w * 1.9), 0.2, high * 0.62), (pose.footprint(length * 0.6, half_w * 1.5), 0.2, high)]
-        paint: Paint = lambda canvas, lit: paint_bodies(canvas, bodies, pose, ident, lit)
+        shadows = [
+            (pose.footprint(length * 0.98, half_w * 1.9), 0.2, high * 0.62),
+            (pose.footprint(length * 0.6, half_w * 1.5), 0.2, high),
+        ]
+
+        def paint(canvas: Canvas, lit: float) -> None:
+            paint_bodies(canvas, bodies, pose, ident, lit)
+
         self.items.append(Item(s - aside, s + aside, z - along, z + along, paint, shadows, foot, hides=True))
         return True
 
@@ -84,7 +91,7 @@ class Traffic:
     def _lane(self, s: float, direction: int) -> None:
         rng, street = self.rng, self.street
         mine = abs(s - street.eye_s) < 1.2
-        z = rng.uniform(11, 40) if mine else rng.uniform(5, 40)
+        z = rng.uniform(14, 50) if mine else rng.uniform(7, 50)
         while z < 120:
             bodies, label = self._any_vehicle()
             inside = street.crossing is not None and street.crossing.start - 2 < z < street.crossing.stop + 2
@@ -94,10 +101,10 @@ class Traffic:
 
     def _parked(self, side: Side) -> None:
         rng = self.rng
-        fill = rng.uniform(0.15, 0.9)
+        fill = rng.uniform(0.1, 0.85)
         s = side.sign * (side.kerb - side.parking / 2)
         turn = 0.0 if side.sign > 0 else math.pi
-        z = rng.uniform(5.0, 12)
+        z = rng.uniform(6.0, 16)
         while z < 110:
             if rng.random() < fill and not self.street.blocked(z, 4):
                 flip = math.pi if rng.random() < 0.12 else 0.0
@@ -133,9 +140,21 @@ class Traffic:
         person = draw_person(rng, pose)
         where = Pose(self.camera.street(s, z)[0], z, heading)
         ident = self.counter.ident(PERSON)
-        paint: Paint = lambda canvas, lit: paint_person(canvas, person, where, ident, lit)
+
+        def paint(canvas: Canvas, lit: float) -> None:
+            paint_person(canvas, person, where, ident, lit)
+
         foot = where.footprint(0.36, 0.44)
         self.items.append(Item(s - 0.25, s + 0.25, z - 0.2, z + 0.2, paint, [(foot, 0.0, person.height)], foot))
+
+    def _dog(self, s: float, z: float, heading: float) -> None:
+        rng = self.rng
+        where = Pose(self.camera.street(s, z)[0], z, heading)
+        coat = rng.choice(((60, 44, 34), (150, 116, 80), (40, 38, 38), (206, 196, 178)))
+        size = rng.uniform(0.28, 0.6)
+        foot = where.footprint(size * 1.2, size * 0.4)
+        paint = partial(_paint_dog, where, coat, size)
+        self.items.append(Item(s - 0.3, s + 0.3, z - 0.3, z + 0.3, paint, [(foot, 0.0, size)], foot))
 
     def _walkers(self, side: Side) -> None:
         rng = self.rng
@@ -149,6 +168,8 @@ class Traffic:
             pose = "walk" if rng.random() < 0.75 else "stand"
             if pose == "stand":
                 heading = rng.uniform(-math.pi, math.pi)
+            if rng.random() < 0.06 and z > 5:
+                self._dog(s - 0.7, z, heading)
             for _ in range(rng.choices((1, 2, 3, 4), (70, 20, 7, 3))[0]):
                 self._person(s, z, heading + rng.gauss(0, 0.15), pose)
                 s, z = s + rng.choice((-0.6, 0.6)), z + rng.uniform(-0.5, 0.5)
@@ -160,7 +181,12 @@ class Traffic:
                 continue
             for _ in range(rng.randint(1, 5)):
                 heading = rng.choice((math.pi / 2, -math.pi / 2)) + rng.gauss(0, 0.1)
-                self._person(rng.uniform(-self.street.left.kerb, self.street.right.kerb), at + rng.uniform(0.3, 3.3), heading, "walk")
+                self._person(
+                    rng.uniform(-self.street.left.kerb, self.street.right.kerb),
+                    at + rng.uniform(0.3, 3.3),
+                    heading,
+                    "walk",
+                )
 
     def _two_wheeler(self, s: float, z: float, heading: float, label: int, *, ridden: bool) -> None:
         rng = self.rng
@@ -182,13 +208,23 @@ class Traffic:
         foot = pose.footprint(1.7, 0.3)
         high = 1.75 if ridden else 1.0
         aside = 0.3 + 0.6 * abs(math.sin(heading))
-        self.items.append(Item(s - aside, s + aside, z - reach, z + reach, paint, [(foot, 0.0, high * 0.6), (pose.footprint(0.6, 0.4), 0.3, high)], foot))
+        self.items.append(
+            Item(
+                s - aside,
+                s + aside,
+                z - reach,
+                z + reach,
+                paint,
+                [(foot, 0.0, high * 0.6), (pose.footprint(0.6, 0.4), 0.3, high)],
+                foot,
+            )
+        )
 
     def _cyclists(self) -> None:
         rng, street = self.rng, self.street
         for side in (street.right, street.left):
             edge = side.kerb - (side.parking if side.parking > 1.5 else 0.0)
-            for _ in range(int(rng.expovariate(1 / (0.08 + 0.34 * self.city.bikes)))):
+            for _ in range(int(rng.expovariate(1 / (0.12 + 0.5 * self.city.bikes)))):
                 z = 6 + rng.expovariate(1 / 20)
                 heading = self.camera.heading(z) + (0.0 if side.sign > 0 else math.pi) + rng.gauss(0, 0.12)
                 self._two_wheeler(side.sign * (edge - rng.uniform(0.5, 1.0)), z, heading, BICYCLE, ridden=True)
@@ -200,8 +236,11 @@ class Traffic:
 
     def _parked_cycles(self, side: Side) -> None:
         rng = self.rng
-        if rng.random() < 0.16 + 0.36 * self.city.bikes:
-            z, s = rng.uniform(5, 30), side.sign * (side.walk_start + 0.5 if rng.random() < 0.4 else side.walk_end - 0.4)
+        if rng.random() < 0.25 + 0.5 * self.city.bikes:
+            z, s = (
+                rng.uniform(5, 30),
+                side.sign * (side.walk_start + 0.5 if rng.random() < 0.4 else side.walk_end - 0.4),
+            )
             heading = rng.uniform(0, 2 * math.pi) if rng.random() < 0.6 else self.camera.heading(z)
             for _ in range(rng.choices((1, 2, 3, 5, 7), (30, 25, 20, 15, 10))[0]):
                 self._two_wheeler(s, z, heading + rng.gauss(0, 0.06), BICYCLE, ridden=False)
@@ -212,3 +251,7 @@ class Traffic:
             for _ in range(rng.randint(1, 3)):
                 self._two_wheeler(s, z, rng.uniform(0.7, 1.3) * side.sign, MOTORCYCLE, ridden=False)
                 z += 1.1
+
+
+def _paint_dog(where: Pose, coat: Colour, size: float, canvas: Canvas, lit: float) -> None:
+    paint_dog(canvas, where, coat, size, lit)

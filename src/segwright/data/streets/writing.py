@@ -25,7 +25,9 @@ def scene_files(root: Path, split: str, index: int) -> dict[str, Path]:
     """Where the files of a scene lie, by kind: image, labelIds, labelTrainIds, instanceIds, color."""
     city, name = scene_city(split, index), scene_name(split, index)
     truth = root / "gtFine" / split / city
-    files = {kind: truth / f"{name}_gtFine_{kind}.png" for kind in ("labelIds", "labelTrainIds", "instanceIds", "color")}
+    files = {
+        kind: truth / f"{name}_gtFine_{kind}.png" for kind in ("labelIds", "labelTrainIds", "instanceIds", "color")
+    }
     return {"image": root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", **files}
 
 
@@ -92,7 +94,7 @@ def _write_scene(job: Job) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         Image.fromarray(picture).save(temporary, format="PNG", compress_level=3)
-        os.replace(temporary, file)
+        temporary.replace(file)  # atomic, like os.replace
 
 
 def _pictures(scene: Scene) -> dict[str, NDArray[np.uint8] | NDArray[np.uint16]]:

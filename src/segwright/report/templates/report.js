@@ -220,7 +220,7 @@
   }
 
   /* The section in view is marked in the bar. */
-  const links = new Map(all(".bar nav a").map((link) => [link.hash.slice(1), link]));
+  const links = new Map(all(".masthead nav a").map((link) => [link.hash.slice(1), link]));
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;

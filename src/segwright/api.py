@@ -163,7 +163,13 @@ def predict(
         target = Path(out) / name if len(sources) > 1 else Path(out)
         with _counting(console, "predicting") as progress:
             found[name] = predict_paths(
-                predictor, Path(pictures), target, write=tuple(write), opacity=opacity, progress=progress
+                predictor,
+                Path(pictures),
+                target,
+                write=tuple(write),
+                opacity=opacity,
+                skip=Path(out),
+                progress=progress,
             )
     return found
 

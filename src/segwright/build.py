@@ -121,6 +121,6 @@ def pick_device(wanted: str) -> str:
         found = "cuda" if torch.cuda.is_available() else "no GPU"
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"training.device is '{wanted}', which cannot be used ({reason}). Here: cpu, {found}. Or use auto."
+            f"the device '{wanted}' (training.device) cannot be used: {reason}. Here: cpu, {found}. Or use auto."
         ) from None
     return wanted

@@ -43,11 +43,16 @@ def save(path: Path, pixels: NDArray[Any], **options: Any) -> Path:
     return path
 
 
-def write_pairs(root: Path, names: Sequence[str], *, images: str = "images", masks: str = "masks", **layout: Any) -> Path:
+def write_pairs(
+    root: Path, names: Sequence[str], *, images: str = "images", masks: str = "masks", **layout: Any
+) -> Path:
     """root/images/NAME.png and root/masks/NAME.png."""
     for seed, name in enumerate(names):
         save(root / images / f"{name}.png", photo(seed=seed))
-        save(root / masks / f"{name}{layout.get('end', '')}.png", mask(seed=seed, values=layout.get("values", (0, 1, 2, 3))))
+        save(
+            root / masks / f"{name}{layout.get('end', '')}.png",
+            mask(seed=seed, values=layout.get("values", (0, 1, 2, 3))),
+        )
     return root
 
 

@@ -299,6 +299,7 @@ def test_damaged_files_give_a_picture_or_a_data_error(
     path.write_bytes(bytes(content))
     for read in (read_image, read_mask):
         try:
-            assert read(path).dtype in (np.uint8, np.uint16)
+            found = str(read(path).dtype)
         except DataError as error:
-            assert str(path) in str(error)
+            found = str(error)
+        assert found in ("uint8", "uint16") or str(path) in found

@@ -45,7 +45,8 @@ def fingerprint(scene: Scene) -> str:
 def check_ids(scene: Scene, height: int, width: int) -> None:
     assert scene.image.shape == (height, width, 3)
     assert scene.label_ids.shape == scene.instance_ids.shape == (height, width)
-    assert (scene.image.dtype, scene.label_ids.dtype, scene.instance_ids.dtype) == (np.uint8, np.uint8, np.int32)
+    dtypes = [plane.dtype.name for plane in (scene.image, scene.label_ids, scene.instance_ids)]
+    assert dtypes == ["uint8", "uint8", "int32"]
     assert scene.label_ids.max() <= 33
     for ident in np.unique(scene.instance_ids).tolist():
         labels = np.unique(scene.label_ids[scene.instance_ids == ident]).tolist()

@@ -40,9 +40,7 @@ class Scene:
 
 
 def space(names: Sequence[str] = NAMES) -> LabelSpace:
-    classes = tuple(
-        LabelClass(name=name, values=(k,), color=COLORS[k % len(COLORS)]) for k, name in enumerate(names)
-    )
+    classes = tuple(LabelClass(name=name, values=(k,), color=COLORS[k % len(COLORS)]) for k, name in enumerate(names))
     return LabelSpace(name="toy", title="Toy classes", classes=classes)
 
 
@@ -70,7 +68,9 @@ def scenes(count: int = 7, names: Sequence[str] | None = None) -> list[Scene]:
 COLORS_RGB = np.array(COLORS)
 
 
-def evaluate(of: Sequence[Scene], labels: LabelSpace, groups: Sequence[str] = (), run: str = "toy_calm-owl-07") -> Evaluation:
+def evaluate(
+    of: Sequence[Scene], labels: LabelSpace, groups: Sequence[str] = (), run: str = "toy_calm-owl-07"
+) -> Evaluation:
     size = labels.num_classes
     counts = np.zeros((len(of), size, size), np.int64)
     for index, scene in enumerate(of):
@@ -95,18 +95,32 @@ def history(names: Sequence[str] = NAMES, epochs: int = 12) -> list[dict[str, ob
     for epoch in range(1, epochs + 1):
         rows.append(
             {
-                "kind": "train", "epoch": epoch, "step": epoch * 10, "loss": 2.0 / epoch, "lr": 0.01 * (1 - epoch / 13),
-                "images_per_s": 30.0 + epoch % 3, "data_wait": 0.012, "seconds": 4.5, "peak_memory_mb": 812,
-            }  # fmt: skip
+                "kind": "train",
+                "epoch": epoch,
+                "step": epoch * 10,
+                "loss": 2.0 / epoch,
+                "lr": 0.01 * (1 - epoch / 13),
+                "images_per_s": 30.0 + epoch % 3,
+                "data_wait": 0.012,
+                "seconds": 4.5,
+                "peak_memory_mb": 812,
+            }
         )
         if epoch % 3 == 0:
             iou = {name: None if name == names[-1] else 0.05 * epoch for name in names}
             miou = {3: 0.2, 6: 0.5, 9: 0.45, 12: 0.4}.get(epoch, 0.3)
             rows.append(
                 {
-                    "kind": "val", "epoch": epoch, "step": epoch * 10, "miou": miou, "accuracy": 0.8,
-                    "loss": 2.2 / epoch, "iou": iou, "best": epoch in (3, 6), "seconds": 1.2,
-                }  # fmt: skip
+                    "kind": "val",
+                    "epoch": epoch,
+                    "step": epoch * 10,
+                    "miou": miou,
+                    "accuracy": 0.8,
+                    "loss": 2.2 / epoch,
+                    "iou": iou,
+                    "best": epoch in (3, 6),
+                    "seconds": 1.2,
+                }
             )
     return rows
 

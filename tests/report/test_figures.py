@@ -17,10 +17,20 @@ from scipy import stats
 
 from segwright.contracts import IGNORE
 from segwright.report.colors import SCALES, contrast, ramp, text_on
+from segwright.report.content import MistakePicture
 from segwright.report.curves import best_point, curves
 from segwright.report.figures import Series, covering_ticks, iou_bars, line_chart, log_ticks, nice_ticks, picture_ranks
 from segwright.report.frequency import Box, correlate, frequency_figure, pearson, place_labels, ranks
-from segwright.report.pictures import HEAVIEST, WIDEST, class_picture, close_up, embed, error_picture, window, wrong_share
+from segwright.report.pictures import (
+    HEAVIEST,
+    WIDEST,
+    class_picture,
+    close_up,
+    embed,
+    error_picture,
+    window,
+    wrong_share,
+)
 from segwright.report.tables import LEVELS, level
 from segwright.report.wording import bare, coefficient, count, duration, listing, number, percent, points, short_count
 from tests.report.examples import HOSTILE, example, history, scenes, space
@@ -35,7 +45,14 @@ def test_numbers_as_the_page_writes_them() -> None:
     assert [bare(v) for v in (0.6234, 0.0004, math.nan)] == ["62.3", "<0.1", "–"]
     assert [points(v) for v in (0.0191, 0.0004, 0.0)] == ["+1.9", "<0.1", "+0.0"]
     assert [count(v) for v in (0, 999, 41210, 17155529)] == ["0", "999", "41\u202f210", "17\u202f155\u202f529"]
-    assert [short_count(v) for v in (0, 950, 1234, 41210, 999_600, 17_155_529)] == ["0", "950", "1.2k", "41k", "1.0M", "17M"]
+    assert [short_count(v) for v in (0, 950, 1234, 41210, 999_600, 17_155_529)] == [
+        "0",
+        "950",
+        "1.2k",
+        "41k",
+        "1.0M",
+        "17M",
+    ]
     assert [number(v) for v in (0.0031, 0.91, 31.2, 812, 41210, 3e-5, 0, None)] == [
         "0.0031", "0.91", "31.2", "812", "41\u202f210", "3e-5", "0", "–",
     ]  # fmt: skip
@@ -87,7 +104,12 @@ def test_labels_never_overlap_each_other_or_a_foreign_dot(spots: list[tuple[floa
 
 
 def test_a_lonely_point_always_gets_its_label() -> None:
-    assert place_labels([(60, 200), (500, 200), (930, 200)], ["first class", "x", "last class"], Box(40, 10, 940, 420)).count(None) == 0
+    assert (
+        place_labels(
+            [(60, 200), (500, 200), (930, 200)], ["first class", "x", "last class"], Box(40, 10, 940, 420)
+        ).count(None)
+        == 0
+    )
 
 
 @given(finite, st.floats(1e-6, 1e3), st.integers(1, 8))
@@ -218,7 +240,7 @@ def test_the_close_up_outlines_the_region() -> None:
 
 def test_the_mistake_of_a_picture_is_its_region() -> None:
     item = example().mistakes[0]
-    region = item.region  # type: ignore[union-attr]
-    assert region.any()
-    assert set(item.truth[region]) == {item.mistake.truth}  # type: ignore[union-attr]
-    assert set(item.prediction[region]) == {item.mistake.predicted}  # type: ignore[union-attr]
+    assert isinstance(item, MistakePicture)
+    assert item.region.any()
+    assert set(item.truth[item.region].tolist()) == {item.mistake.truth}
+    assert set(item.prediction[item.region].tolist()) == {item.mistake.predicted}

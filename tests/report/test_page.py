@@ -56,7 +56,9 @@ def test_every_number_equals_the_scores_and_scikit_learn(report: RunReport, text
     scores = report.evaluation.scores
     rows = np.array(table_rows(text)).T
     present = np.array([0, 1, 2, 3, 4])
-    for mine, theirs in zip(rows[1:6], (scores.share, scores.iou, scores.precision, scores.recall, scores.f1), strict=True):
+    for mine, theirs in zip(
+        rows[1:6], (scores.share, scores.iou, scores.precision, scores.recall, scores.f1), strict=True
+    ):
         np.testing.assert_array_equal(mine, theirs)  # the very same floats; the absent class is NaN in both
     truth = np.concatenate([s.truth.ravel() for s in scenes()])
     prediction = np.concatenate([s.prediction.ravel() for s in scenes()])[truth != IGNORE]
@@ -75,9 +77,13 @@ def test_every_number_equals_the_scores_and_scikit_learn(report: RunReport, text
     assert scores.accuracy == accuracy_score(truth, prediction)
 
 
-def test_the_matrix_carries_the_counts_and_first_shows_shares_of_the_truth(report: RunReport, text: str, parsed: Page) -> None:
+def test_the_matrix_carries_the_counts_and_first_shows_shares_of_the_truth(
+    report: RunReport, text: str, parsed: Page
+) -> None:
     counts = report.evaluation.counts_KK
-    data = next(json.loads(s) for s, a in zip(parsed.scripts, parsed.all("script"), strict=True) if a.get("id") == "matrix")
+    data = next(
+        json.loads(s) for s, a in zip(parsed.scripts, parsed.all("script"), strict=True) if a.get("id") == "matrix"
+    )
     assert data["counts"] == counts.tolist()
     assert data["names"] == list(NAMES)
     body = re.search(r'id="cells".*?<tbody>(.*?)</tbody>', text, re.DOTALL)
@@ -136,7 +142,9 @@ def test_only_the_pages_own_style_and_script_may_run(parsed: Page) -> None:
     for kind, content in (("style", parsed.styles[0]), ("script", parsed.scripts[-1])):
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
-    handlers = [(tag, key) for tag, attributes in parsed.elements for key in attributes if key == "style" or key[:2] == "on"]
+    handlers = [
+        (tag, key) for tag, attributes in parsed.elements for key in attributes if key == "style" or key[:2] == "on"
+    ]
     assert handlers == []
 
 
@@ -169,7 +177,15 @@ def test_the_same_report_gives_the_same_page(report: RunReport, text: str) -> No
 def test_little_content_still_makes_a_page() -> None:
     of = scenes(1)
     void = [Scene(of[0].name, of[0].image, np.full_like(of[0].truth, IGNORE), of[0].prediction)]
-    bare = {"history": [], "recipe_text": "", "environment": {}, "data": {}, "pictures": [], "mistakes": [], "notes": []}
+    bare = {
+        "history": [],
+        "recipe_text": "",
+        "environment": {},
+        "data": {},
+        "pictures": [],
+        "mistakes": [],
+        "notes": [],
+    }
     for labels, pictures in ((space(), void), (space(), of), (space(["all"]), void), (space(), [])):
         page = Page(render_report(build(pictures, evaluate(pictures, labels), **bare)))
         assert "No training history comes with this report" in page.text
@@ -215,7 +231,9 @@ def test_150_classes_stay_light() -> None:
 
 def test_pictures_that_do_not_fit_together_are_refused() -> None:
     scene = scenes(1)[0]
-    with pytest.raises(UserError, match=r"report picture a.png: the truth is uint8 \[47, 72\]; expected uint8 \[48, 72\]"):
+    with pytest.raises(
+        UserError, match=r"report picture a.png: the truth is uint8 \[47, 72\]; expected uint8 \[48, 72\]"
+    ):
         ReportPicture(
             name="a.png", role="best", image=scene.image, truth=scene.truth[1:], prediction=scene.prediction, miou=None
         )

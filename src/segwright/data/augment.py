@@ -43,7 +43,8 @@ class Params:
 
     window: (top, left, height, width) of the source window in pixels of the stored picture; may reach beyond it.
     flip: mirrored left to right. blur_sigma: pixels of the crop, 0 for none. gamma: exponent, 1 for none.
-    brightness, contrast, saturation: factors, 1 for none; hue: turn of the colour wheel, 1 being a full one.
+    brightness, contrast, saturation: factors, 1 for none. hue: turn of the colour wheel, red towards green, 1 being a
+    full one.
     """
 
     window: tuple[int, int, int, int]
@@ -263,7 +264,7 @@ def _recolor(picture: Pixels, params: Params) -> Pixels:
 def _color_matrix(saturation: float, hue: float) -> NDArray[np.float32]:
     """float32 [3, 3] for RGB columns: keeps grey, scales the distance from it, then turns around the grey axis."""
     cos, sin = math.cos(2 * math.pi * hue), math.sin(2 * math.pi * hue)
-    turn = _FROM_YIQ @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _TO_YIQ
+    turn = _FROM_YIQ @ np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]]) @ _TO_YIQ
     fade = saturation * np.eye(3) + (1 - saturation) * np.tile(_LUMA, (3, 1))
     return np.asarray(turn @ fade, np.float32)
 

@@ -18,6 +18,8 @@ OKABE_ITO: tuple[RGB, ...] = (
     (204, 121, 167),
 )
 """The palette of Okabe and Ito (2008) without black, which stands for void here."""
+DARKEST = 0.35
+"""No colour has less OKLab lightness (0..1): it would pass for void."""
 
 # Linear sRGB as people without red or green cones see it (Machado, Oliveira, Fernandes 2009, severity 1).
 _PROTAN = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
@@ -37,14 +39,15 @@ def distinct_colors(count: int) -> list[RGB]:
     chosen = list(OKABE_ITO[:count])
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
     candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
-    seen_N3x3 = _appearances(candidates)
-    nearest_N = _distances(seen_N3x3, np.zeros((1, 3), np.uint8))  # from black
+    candidates = candidates[_appearances(candidates)[0, :, 0] > DARKEST]
+    seen = _appearances(candidates)
+    nearest_N = np.full(len(candidates), np.inf)
     for color in chosen:
-        nearest_N = np.minimum(nearest_N, _distances(seen_N3x3, np.array([color], np.uint8)))
+        nearest_N = np.minimum(nearest_N, _distances(seen, np.array([color], np.uint8)))
     while len(chosen) < count:
         best = candidates[int(nearest_N.argmax())]
         chosen.append((int(best[0]), int(best[1]), int(best[2])))
-        nearest_N = np.minimum(nearest_N, _distances(seen_N3x3, best[None]))
+        nearest_N = np.minimum(nearest_N, _distances(seen, best[None]))
     return chosen
 
 

@@ -211,8 +211,8 @@ def _refuse_implausible(mask: Path, encoding: Encoding, values: NDArray[np.int64
         )
     inner = (values > 0) & (values < 255)
     levels, pixels = values[inner], counts[inner]
-    black_and_white = values[0] == 0 and high == 255 and len(levels) > 2 and levels[-1] - levels[0] > 64
-    if black_and_white and pixels.max() < 0.02 * counts.sum():
+    black_and_white = values[0] == 0 and high == 255 and counts[0] + counts[-1] > pixels.sum()
+    if black_and_white and len(levels) > 2 and levels[-1] - levels[0] > 64 and pixels.max() < 0.02 * counts.sum():
         raise DataError(
             f"{mask}: black and white with {len(levels)} grey levels between ({int(pixels.sum()):,} px): smoothed "
             "edges, or a mask that was JPEG once. Export it again as PNG without smoothing."

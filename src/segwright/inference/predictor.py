@@ -111,6 +111,7 @@ def predict_paths(
     opacity: float = 0.5,
     legend: bool = True,
     overlay_format: str = "png",
+    skip: Path | None = None,
     progress: Progress | None = None,
 ) -> list[PredictedFile]:
     """Predict one picture, or every picture in a folder and its subfolders, and write the results into folder `out`.
@@ -121,13 +122,14 @@ def predict_paths(
     - `STEM_ids.png`: an 8-bit grey PNG of class ids 0..K-1 (not the raw values of the masks trained on: these are
       `labels.decode(ids)`).
 
-    write: which of `overlay`, `color`, `ids`. Subfolders are kept; where two pictures share a stem (a.jpg, a.png) their
+    write: which of `overlay`, `color`, `ids`. skip: a folder of results that is not searched for pictures, besides `out`.
+    Subfolders are kept; where two pictures share a stem (a.jpg, a.png) their
     full names take its place. Existing results are replaced, each atomically. Pictures turned by EXIF come out upright.
     Raises UserError for wrong arguments before anything is written. Unreadable pictures are collected: the others are
     written, then DataError lists them.
     """
     _check_options(write, opacity, overlay_format)
-    pictures = find_pictures(source, out)
+    pictures = find_pictures(source, skip or out)
     stems = _stems(pictures, source)
     _make_folder(out)
     suffix = {"overlay": overlay_format, "color": "png", "ids": "png"}

@@ -83,9 +83,9 @@ def _architecture(name: str) -> type[nn.Module]:
 
     known: dict[str, type[nn.Module]] = smp.MODEL_ARCHITECTURES_MAPPING
     if name.lower() not in known:
-        names = ", ".join(c.__name__ for c in known.values())
-        hint = did_you_mean(name.lower(), known)
-        raise UserError(f"smp: there is no architecture '{name}'.{hint} There are: {names} (in any case).")
+        names = [c.__name__ for c in known.values()]
+        hint = did_you_mean(name, names)
+        raise UserError(f"smp: there is no architecture '{name}'.{hint} There are: {', '.join(names)} (in any case).")
     return known[name.lower()]
 
 
@@ -115,8 +115,8 @@ def _check_timm(name: str, weights: str | None) -> None:
     import timm
 
     if not timm.is_model(name):
-        close = did_you_mean(name, timm.list_models())
-        raise UserError(f"smp: timm has no model '{name}'.{close} `timm.list_models()` lists all of them.")
+        hint = did_you_mean(f"tu-{name}", [f"tu-{known}" for known in timm.list_models()])
+        raise UserError(f"smp: timm has no model '{name}'.{hint} `timm.list_models()` lists all of them.")
     if weights is None:
         return
     config = timm.get_pretrained_cfg(name)

@@ -25,13 +25,13 @@ class FastSCNN(nn.Module):
     """Learning to down-sample, global feature extractor with a pooling pyramid, feature fusion, classifier.
 
     width: factor on all channel counts (rounded to multiples of 8).
-    head_stride: 8, as in the paper, or 4: the third layer keeps its size, so that logits come at a quarter of the
-        picture's size and poles and signs are finer, for nearly four times the arithmetic.
+    head_stride: 8, as in the paper, or 4 (ours): a second fusion adds the features of the second layer, so that logits
+        come at a quarter of the picture's size and poles and signs are finer; the context branch stays as it is.
     auxiliary: in training, add a classifier on the shared layers and one on the context branch (the paper weighs
         their losses 0.4 each); evaluation does without them.
     dropout: share of channels' values left out before the last layer in training.
-    Input: float [B, 3, H, W], normalised, H and W multiples of 4·head_stride. Output: logits [B, K, H/head_stride,
-    W/head_stride]. Training needs more than one value a channel at H/(4·head_stride): BatchNorm refuses a single one.
+    Input: float [B, 3, H, W], normalised, H and W multiples of 32. Output: logits [B, K, H/head_stride, W/head_stride].
+    Training needs more than one value a channel at H/32, W/32: BatchNorm refuses a single one.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class FastSCNN(nn.Module):
             raise UserError(
                 f"fast_scnn: width is {width} and dropout {dropout}; allowed are 0.05..16 and 0..1 (without 1)."
             )
-        self.stride = 4 * head_stride
+        self.stride = 32
         self.unused: tuple[str, ...] = ()
         c32, c48, c64, c96, c128 = (max(8, round(c * width / 8) * 8) for c in (32, 48, 64, 96, 128))
         self.down_sample = nn.Sequential(
             _conv(3, c32, 3, stride=2),
             _separable(c32, c48, stride=2),
-            _separable(c48, c64, stride=head_stride // 4),
+            _separable(c48, c64, stride=2),
         )
         self.context = nn.Sequential(
             *_stage(c64, c64, blocks=3, stride=2),
@@ -65,6 +65,7 @@ class FastSCNN(nn.Module):
             PoolingPyramid(c128),
         )
         self.fusion = Fusion(c64, c128)
+        self.refine = Refine(c48, c128) if head_stride == 4 else None
         self.classify = nn.Sequential(
             _separable(c128, c128), _separable(c128, c128), nn.Dropout(dropout), nn.Conv2d(c128, num_classes, 1)
         )
@@ -72,9 +73,11 @@ class FastSCNN(nn.Module):
         self.auxiliary = nn.ModuleList(heads)
 
     def forward(self, image_BCHW: Tensor) -> Outputs:
-        detail = self.down_sample(image_BCHW)
+        fine = self.down_sample[1](self.down_sample[0](image_BCHW))
+        detail = self.down_sample[2](fine)
         context = self.context(detail)
-        logits = self.classify(self.fusion(detail, context))
+        fused = self.fusion(detail, context)
+        logits = self.classify(fused if self.refine is None else self.refine(fine, fused))
         if not self.training:
             return Outputs(logits)
         return Outputs(logits, tuple(head(x) for head, x in zip(self.auxiliary, (detail, context), strict=False)))
@@ -135,6 +138,18 @@ class Fusion(nn.Module):
     def forward(self, detail_BChw: Tensor, context_BChw: Tensor) -> Tensor:
         context = F.interpolate(context_BChw, size=detail_BChw.shape[-2:], mode="bilinear", align_corners=False)
         return F.relu(self.detail(detail_BChw) + self.context(self.spread(context)))
+
+
+class Refine(nn.Module):
+    """Bring the fused features to a quarter of the picture's size, add the features of the second layer, ReLU."""
+
+    def __init__(self, fine: int, fused: int) -> None:
+        super().__init__()
+        self.fine = _conv(fine, fused, 1, relu=False)
+
+    def forward(self, fine_BChw: Tensor, fused_BChw: Tensor) -> Tensor:
+        fused = F.interpolate(fused_BChw, size=fine_BChw.shape[-2:], mode="bilinear", align_corners=False)
+        return F.relu(self.fine(fine_BChw) + fused)
 
 
 def region_means(x_BChw: Tensor, bins: int) -> Tensor:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """' Did you mean …?', or nothing where no choice is close."""
-    close = get_close_matches(name, list(choices), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    """' Did you mean …?', whatever the case; or nothing where no choice is close."""
+    known = {choice.lower(): choice for choice in choices}
+    close = get_close_matches(name.lower(), known, n=1)
+    return f" Did you mean '{known[close[0]]}'?" if close else ""

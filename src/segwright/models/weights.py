@@ -46,7 +46,7 @@ def save_segmenter(segmenter: Segmenter, path: Path, *, dtype: torch.dtype | Non
         raise UserError(
             f"{path}: the provenance or the model's arguments are not plain JSON data ({error})."
         ) from error
-    metadata = {"format": "pt", "segwright": description, "sha256": _digest(description, tensors)}
+    metadata = {"segwright": description, "sha256": _digest(description, tensors)}
     try:
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata)

@@ -29,7 +29,7 @@ def measures(evaluation: Evaluation) -> list[Measure]:
     scores = evaluation.scores
     return [
         Measure("Pixel accuracy", scores.accuracy, "of all labelled pixels are right"),
-        Measure("Mean accuracy", evaluation.rule.mean_accuracy(scores), "of a class's pixels found, on average"),
+        Measure("Mean accuracy", evaluation.rule.mean_accuracy(scores), "of a class’s pixels found, on average"),
         Measure("Weighted IoU", scores.weighted_iou, "classes weighted by their pixels"),
         Measure("Micro IoU", scores.micro_iou, "all classes counted together"),
         Measure("Macro F1", scores.macro_f1, "mean Dice of the classes"),
@@ -52,7 +52,7 @@ def why_low(rows: Sequence[ClassRow], miou: float) -> str:
     if not low:
         return ""
     named = [
-        f"{row.name} ({percent(row.iou)}{f', most often called {row.taken_for}' if row.taken_for else ''})"
+        f"{row.name} ({percent(row.iou)}{f', most often mistaken for {row.taken_for}' if row.taken_for else ''})"
         for row in low
     ]
     rest = [row.iou for row in counted if row not in low]

@@ -19,15 +19,18 @@ gtFine/<split>/<city>/<name>_gtFine_{labelIds,labelTrainIds,instanceIds,color}.p
 <city>_<scene, 6 digits>_000019; 8-bit grey ids, 16-bit instance ids.
 
 Splits: train has 12 invented cities, val 4 and test 4 (`SPLITS`), each with its own taste in houses, trees and traffic;
-no city and no seed is in two splits. A scene is a pure function of (seed, height, width), and looks the same at any size
-from 64×64 to 1024×2048; a longer set begins with a shorter one.
+no city and no seed is in two splits. A scene is a pure function of (seed, height, width), and shows the same street at
+any size from 64×64 to 1024×2048; a longer set begins with a shorter one.
 
-Share of the labelled pixels in per cent (in brackets: Cityscapes, training set), over 240 scenes at 128×256:
-FREQUENCIES
+Share of the labelled pixels in per cent (in brackets roughly Cityscapes' training set), over 240 scenes at 128×256:
+road 32.2 (37); sidewalk 5.14 (6); building 25.9 (23); wall 0.72 (0.65); fence 0.78 (0.9); pole 2.04 (1.2); traffic
+light 0.21 (0.2); traffic sign 0.68 (0.55); vegetation 13.5 (16); terrain 1.3 (1.2); sky 6.18 (4); person 1.06 (1.2);
+rider 0.15 (0.13); car 8.89 (7); truck 0.24 (0.27); bus 0.22 (0.23); train 0.32 (0.23); motorcycle 0.1 (0.1); bicycle
+0.35 (0.4). Void covers 10.8% of all pixels.
 
 Unlike the real world: flat ground and one horizon; straight facades of a few kinds; no reflections in glass, no
-motion blur, no transparent or truncated odd things; annotations without human error; people are simple and never sit;
-every country's rules are mixed. Scores here rank methods and test code; they say nothing about real streets.
+motion blur, no transparent things; annotations without human error; people are simple and sit only to ride; the
+traffic rules of many countries are mixed. Scores here rank methods and test code; they say nothing about real streets.
 """
 
 from segwright.data.streets.city import SPLITS

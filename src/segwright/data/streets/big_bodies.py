@@ -191,17 +191,20 @@ def _tram_section(paint: Colour, trim: Colour, length: float, rear: bool, front:
         x0 = -a + 0.2 + (length - 0.4) * k / 3
         x1 = x0 + (length - 0.4) / 3 - 0.1
         if k == 1:
-            side += [_quad(x0, 0.4, x1, 2.75, trim), _quad(x0 + 0.1, 0.7, (x0 + x1) / 2 - 0.04, 2.6, GLASS, mirror=True),
+            side += [_quad(x0, 0.4, x1, 2.75, trim),
+                     _quad(x0 + 0.1, 0.7, (x0 + x1) / 2 - 0.04, 2.6, GLASS, mirror=True),
                      _quad((x0 + x1) / 2 + 0.04, 0.7, x1 - 0.1, 2.6, GLASS, mirror=True)]  # fmt: skip
         else:
             side.append(_quad(x0, 1.28, x1, 2.56, GLASS, mirror=True))
     strips: list[tuple[int, Decal]] = []
     if rear:
         strips += [(1, _quad(-0.85, 0.1, 0.85, 0.85, GLASS, mirror=True)), *_rear_lamps(0, 0.3, 0.6, night),
-                   (0, _quad(-1, 0.72, 1, 0.86, trim)), (1, _quad(-0.4, 0.88, 0.4, 0.98, (246, 168, 48), shine=0.8))]  # fmt: skip
+                   (0, _quad(-1, 0.72, 1, 0.86, trim)),
+                   (1, _quad(-0.4, 0.88, 0.4, 0.98, (246, 168, 48), shine=0.8))]  # fmt: skip
     if front:
         strips += [(5, _quad(-0.9, 0.02, 0.9, 0.8, GLASS, mirror=True)), *_front_lamps(6, 0.35, 0.6, night),
-                   (6, _quad(-1, 0.75, 1, 0.88, trim)), (5, _quad(-0.6, 0.85, 0.6, 0.97, (246, 168, 48), shine=0.9))]  # fmt: skip
+                   (6, _quad(-1, 0.75, 1, 0.88, trim)),
+                   (5, _quad(-0.6, 0.85, 0.6, 0.97, (246, 168, 48), shine=0.9))]  # fmt: skip
     return Body(
         profile, 1.22, 1.12, 2.4, paint, tuple(side), tuple(strips), (), round_ends=0.12 if rear or front else 0.0
     )

@@ -129,7 +129,8 @@ def _flank(profile: Points, paint: Colour, belt: float, a: float) -> list[Decal]
             _decal([(x, 0.36), (x + 0.025, 0.36), (x + 0.025, belt), (x, belt)], scaled(paint, 0.55))
             for x in (-0.32 * a, 0.02 * a, 0.42 * a)
         ),
-        *(_decal([(x, belt - 0.14), (x + 0.16, belt - 0.14), (x + 0.16, belt - 0.1), (x, belt - 0.1)], scaled(paint, 0.6))
+        *(_decal([(x, belt - 0.14), (x + 0.16, belt - 0.14), (x + 0.16, belt - 0.1), (x, belt - 0.1)],
+                 scaled(paint, 0.6))
           for x in (-0.26 * a, 0.08 * a)),
     ]  # fmt: skip
 
@@ -158,8 +159,8 @@ def _side_glass(
         _decal([(back, low), (split - 0.05, low), (split - 0.04, high), (rear_top, high)], GLASS, mirror=True),
         _decal([(split + 0.04, low), (front_low - 0.16, low), (front_high - 0.04, high), (split + 0.04, high)], GLASS,
                mirror=True),
-        _decal([(front_low - 0.34, low), (front_low - 0.12, low), (front_low - 0.14, low + 0.14), (front_low - 0.34, low + 0.14)],
-               DARK),
+        _decal([(front_low - 0.34, low), (front_low - 0.12, low), (front_low - 0.14, low + 0.14),
+                (front_low - 0.34, low + 0.14)], DARK),
     ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ NEAR = 0.6
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the picture is taken from. focal, centre_x, centre_y in pixels; rotation is world → camera, float [3, 3]."""
+    """Where the picture is taken from. focal, centre_x, centre_y in pixels; rotation: world → camera, float [3, 3]."""
 
     height: int
     width: int

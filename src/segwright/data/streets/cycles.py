@@ -77,7 +77,8 @@ def paint_bicycle(canvas: Canvas, pose: Pose, seed: int, ident: int, lit: float)
         (crank, (rear, r, 0), 0.016, paint), (crank, saddle, 0.02, paint), (saddle, (rear, r, 0), 0.014, paint),
         (crank, (0.38, 0.76, 0), 0.022, paint), (cross, head, 0.02, paint), (head, (front, r, 0), 0.018, paint),
         (head, (0.33, 1.0, 0), 0.016, steel), ((0.33, 1.0, -0.27), (0.33, 1.0, 0.27), 0.016, steel),
-        ((0.33, 1.0, -0.27), (0.2, 0.99, -0.29), 0.018, (40, 40, 42)), ((0.33, 1.0, 0.27), (0.2, 0.99, 0.29), 0.018, (40, 40, 42)),
+        ((0.33, 1.0, -0.27), (0.2, 0.99, -0.29), 0.018, (40, 40, 42)),
+        ((0.33, 1.0, 0.27), (0.2, 0.99, 0.29), 0.018, (40, 40, 42)),
         (saddle, (-0.22, 0.93, 0), 0.014, steel), ((-0.34, 0.94, 0), (-0.1, 0.94, 0), 0.045, (36, 32, 30)),
         ((-0.72, 0.74, 0), (-0.3, 0.74, 0), 0.03, steel), ((-0.06, 0.29, 0.1), (0.06, 0.18, 0.1), 0.015, steel),
         ((-0.8, 0.42, 0), (-0.62, 0.72, 0), 0.03, paint),
@@ -133,7 +134,7 @@ def paint_motorcycle(canvas: Canvas, pose: Pose, seed: int, ident: int, lit: flo
     _bars(canvas, pose, bars, ident, lit)
     facing = math.cos(pose.heading)
     lamp, tone = ((-0.98, 0.76, 0.0), (206, 26, 26)) if facing > 0 else ((0.6, 0.92, 0.0), (244, 244, 230))
-    canvas.disc(pose.world(array([lamp]))[0].tolist(), 0.08, canvas.light.glow(tone, pose.z), ident)
+    canvas.disc(pose.world(array([lamp]))[0].tolist(), 0.05, canvas.light.glow(tone, pose.z), ident)
 
 
 def _shell(

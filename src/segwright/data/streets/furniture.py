@@ -58,8 +58,8 @@ def _head(canvas: Canvas, x: float, y: float, z: float, state: int, *, facing: b
     """A lamp box whose middle is at height y. state: 0 red, 1 amber, 2 green."""
     half, tall = 0.19, 0.52
     light = canvas.light
-    back = array([(x - half * 1.5, y - tall * 1.12, z + 0.02), (x + half * 1.5, y - tall * 1.12, z + 0.02),
-                  (x + half * 1.5, y + tall * 1.12, z + 0.02), (x - half * 1.5, y + tall * 1.12, z + 0.02)])  # fmt: skip
+    rim, high = half * 1.5, tall * 1.12
+    back = array([(x + dx, y + dy, z + 0.02) for dx, dy in ((-rim, -high), (rim, -high), (rim, high), (-rim, high))])
     canvas.panel(back, (28, 30, 30), TRAFFIC_LIGHT)
     front = array([(x - half, y - tall, z), (x + half, y - tall, z), (x + half, y + tall, z), (x - half, y + tall, z)])
     canvas.panel(front, (52, 54, 54), TRAFFIC_LIGHT)
@@ -127,9 +127,7 @@ def _plate(
     cos, sin = math.cos(turn), math.sin(turn)
     normal: Vector = (sin, 0.15, -cos)
     for k, (outline, colour) in enumerate(shapes):
-        world = np.column_stack([
-            centre[0] + outline[:, 0] * size * cos, centre[1] + outline[:, 1] * size, centre[2] + outline[:, 0] * size * sin,
-        ])  # fmt: skip
+        world = np.array(centre) + size * outline @ array([(cos, 0, sin), (0, 1, 0)])
         canvas.face(world, canvas.light.shade(colour, normal, centre[2], lit), TRAFFIC_SIGN if k == 0 else None)
 
 
@@ -169,7 +167,8 @@ def _sign_shapes(kind: str) -> list[tuple[Points, Colour]]:
                 (array([(-0.36, 0.2), (0.36, 0.2), (0.0, 0.66)]), SIGN_WHITE)]  # fmt: skip
     if kind == "cross":
         square = _bar(-1, -1, 1, 1)
-        return [(square, SIGN_WHITE), (square * 0.93, SIGN_BLUE), (array([(-0.75, -0.66), (0.75, -0.66), (0.0, 0.78)]), SIGN_WHITE),
+        return [(square, SIGN_WHITE), (square * 0.93, SIGN_BLUE),
+                (array([(-0.75, -0.66), (0.75, -0.66), (0.0, 0.78)]), SIGN_WHITE),
                 (_bar(-0.09, -0.5, 0.09, 0.3), (30, 30, 30))]  # fmt: skip
     if kind == "park":
         square = _bar(-1, -1, 1, 1)

@@ -44,7 +44,7 @@ class Surface:
     strips: list[Strip] = field(default_factory=list)
     markings: list[Strip] = field(default_factory=list)
     blots: list[tuple[Points, Colour, float]] = field(default_factory=list)
-    """Patches, cracks and covers: street polygon (s, z) [N, 2], albedo, and the distance beyond which it is left out."""
+    """Patches, cracks and covers: street polygon (s, z) [N, 2], albedo, and the distance from which it is left out."""
     cobbles: bool = False
     slabs: bool = True
 

@@ -37,7 +37,7 @@ def fractal(kind: int, finest: int = 256) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def grain() -> NDArray[np.int16]:
-    """Sensor grain, deviation 32 (so that gains scale it finely): int16 [TILE, TILE, 3], slightly shared by channels."""
+    """Sensor grain, deviation 32 (gains then scale it finely): int16 [TILE, TILE, 3], slightly shared by channels."""
     rng = np.random.default_rng(78)
     shared = rng.standard_normal((TILE, TILE, 1))
     own = rng.standard_normal((TILE, TILE, 3))

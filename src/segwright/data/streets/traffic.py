@@ -33,7 +33,7 @@ class Traffic:
         for side in (self.street.left, self.street.right):
             if side.parking > 1.5:
                 self._parked(side)
-        if self.street.tram and self.rng.random() < 0.6:
+        if self.street.tram and self.rng.random() < 0.5:
             self._tram()
         for lane in self.street.lanes:
             self._lane(lane.s, lane.direction)
@@ -81,7 +81,7 @@ class Traffic:
         return [(car(self.rng, self.rng.choices(CAR_KINDS, kinds)[0], night=self.night), 0.0)]
 
     def _any_vehicle(self) -> tuple[Train, int]:
-        kind = self.rng.choices(("car", "truck", "bus"), (97.3, 1.5, 1.2))[0]
+        kind = self.rng.choices(("car", "truck", "bus"), (96.6, 2.1, 1.3))[0]
         if kind == "truck":
             return truck(self.rng, night=self.night), TRUCK
         if kind == "bus":

@@ -7,10 +7,17 @@
   const tip = byId("tip");
   const live = byId("live");
 
-  /* One tooltip for charts and matrix: beside a point of the window, never outside it. */
-  function showTip(text, x, y) {
+  /* One tooltip for charts and matrix: beside a point of the window that `place` finds, also while the page scrolls. */
+  let place = null;
+  function showTip(text, where) {
     tip.textContent = text;
     tip.hidden = false;
+    place = where;
+    follow();
+  }
+  function follow() {
+    if (tip.hidden) return;
+    const { x, y } = place();
     const box = tip.getBoundingClientRect();
     const left = x + 14 + box.width > innerWidth - 6 ? x - 14 - box.width : x + 14;
     const top = y - box.height - 12 < 6 ? y + 16 : y - box.height - 12;
@@ -43,8 +50,8 @@
       marks.replaceChildren();
       if (vertical) make("line", { class: "cursor", x1: x, x2: x, y1: chart.dataset.top, y2: chart.dataset.bottom }, marks);
       for (const at of ys) make("circle", { class: "cursor-dot", cx: x, cy: at, r: 4 }, marks);
-      const place = new DOMPoint(Number(x), Number(ys[0] ?? chart.dataset.top)).matrixTransform(chart.getScreenCTM());
-      showTip(texts[index], place.x, place.y);
+      const mark = new DOMPoint(Number(x), Number(ys[0] ?? chart.dataset.top));
+      showTip(texts[index], () => mark.matrixTransform(chart.getScreenCTM()));
       if (speak) live.textContent = texts[index].replaceAll("\n", ", ");
     };
     const hide = () => { marks.replaceChildren(); hideTip(); };
@@ -147,9 +154,12 @@
     if (at) { sides[at[0]].classList.add("lit"); heads[at[1]].classList.add("lit"); }
   }
   function point(at, speak) {
-    const box = cells[at[0]][at[1]].getBoundingClientRect();
+    const cell = cells[at[0]][at[1]];
     light(at);
-    showTip(cellText(at), box.right, box.top);
+    showTip(cellText(at), () => {
+      const box = cell.getBoundingClientRect();
+      return { x: box.right, y: box.top };
+    });
     if (speak) live.textContent = cellText(at).replaceAll("\n", ", ");
   }
   function leave() { light(null); hideTip(); }
@@ -225,9 +235,12 @@
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       for (const link of links.values()) link.removeAttribute("aria-current");
-      links.get(entry.target.id)?.setAttribute("aria-current", "true");
+      const link = links.get(entry.target.id);
+      link.setAttribute("aria-current", "true");
+      link.parentNode.scrollLeft = link.offsetLeft - 60;
     }
   }, { rootMargin: "-20% 0px -75% 0px" });
   for (const id of links.keys()) seen.observe(byId(id));
-  addEventListener("scroll", hideTip, { passive: true });
+  addEventListener("scroll", follow, { passive: true, capture: true });
+  addEventListener("resize", hideTip);
 })();

@@ -225,7 +225,7 @@ def doctor(*, runs: Path = RUNS) -> list[Finding]:
 
 
 def demo(*, runs: Path = RUNS, name: str | None = None, console: Console | None = None) -> TrainResult:
-    """The whole way on generated street scenes: train, score, report, and predictions on held-out scenes."""
+    """The whole way on generated street scenes: train, score on scenes from other cities, report."""
     return train("streets-demo", name=name, runs=runs, console=console)
 
 

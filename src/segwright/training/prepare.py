@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from segwright.build import build_augmentation, build_dataset, build_loss, build_segmenter, build_space, pick_device
 from segwright.contracts import Batch, Dataset, UserError
+from segwright.data.cache import MemoryCache, fits_in_memory
 from segwright.data.loading import TrainLoader
 from segwright.data.statistics import class_weights, fingerprint
 from segwright.inference.running import FORMATS
@@ -145,7 +146,8 @@ def _read(
     )
     with Counting(console, "reading pictures") as progress:
         loader.preload(progress)
-    return loader, validation
+    keep = recipe.data.cache == "memory" or (recipe.data.cache == "auto" and fits_in_memory(validation))
+    return loader, MemoryCache(validation) if keep else validation
 
 
 def _fingerprint(dataset: Dataset, space: LabelSpace, split: str, console: Console) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Each function imports what it needs when it is called, so that `import segwright
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from segwright.runs.environment import Finding
 
 RUNS = Path("runs")
+WIDTH = 140
+"""Columns where the output is not a terminal, so that log lines stay whole."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +274,7 @@ def _data_of(run: Run | None, segmenter: Segmenter, overrides: Sequence[str]) ->
 def _console() -> Console:
     from rich.console import Console
 
-    return Console()
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def _counting(console: Console, what: str) -> Any:

@@ -250,7 +250,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def console(quiet: bool = False) -> Console:
-    return Console(quiet=quiet)
+    return Console(quiet=quiet, width=None if sys.stdout.isatty() else api.WIDTH)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -306,6 +306,10 @@ def test_unknown_and_ambiguous_layouts_show_what_was_found(tmp_path: Path) -> No
     save(tmp_path / "pictures" / "a.png", photo())
     with pytest.raises(UserError, match="Found: pictures/"):
         list_splits(tmp_path)
+    with pytest.raises(UserError, match=r"data\.name=camvid"):
+        list_splits(fake_camvid(tmp_path / "other"))
+    with pytest.raises(UserError, match=r"data\.name=cityscapes"):
+        list_splits(fake_cityscapes(tmp_path / "another"))
     write_pairs(tmp_path, ["a"])
     (tmp_path / "labels").mkdir()
     with pytest.raises(UserError, match="masks/, labels/"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import zlib
@@ -75,11 +76,12 @@ def test_every_8_bit_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     np.testing.assert_array_equal(read_image(path), np.array(image.convert("RGB")))
 
 
+@pytest.mark.filterwarnings("error")
 def test_transparency_is_dropped_and_colours_stay(tmp_path: Path) -> None:
     pixels = np.dstack([photo(), np.zeros((12, 20), np.uint8)])
     np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", pixels)), photo())
     palette = Image.fromarray(photo()).convert("P")
-    palette.save(tmp_path / "p.png", transparency=0)
+    palette.save(tmp_path / "p.png", transparency=bytes(range(256)))
     np.testing.assert_array_equal(read_image(tmp_path / "p.png"), np.array(palette.convert("RGB")))
 
 
@@ -165,7 +167,10 @@ def test_missing_files_folders_and_broken_links(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
     assert "broken link" in refused(tmp_path / "link.png")
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    refused(tmp_path / "loop.png")
+    assert "cannot be read" in refused(tmp_path / "loop.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "pipe" in refused(tmp_path / "pipe.png")
+    assert "cannot be read" in refused(tmp_path / ("long" * 80 + ".png"))
 
 
 def test_animations_and_pages_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segwright.contracts import UserError
@@ -47,8 +47,21 @@ def test_parameters_are_counted_once_each() -> None:
     net = build_architecture("smp", 19, {"architecture": "Unet", "encoder": "resnet18"})
     original = smp.Unet("resnet18", encoder_weights=None, classes=19)
     assert summarise(net, (64, 64)).parameters == sum(p.numel() for p in original.parameters())
-    transformer = build_architecture("smp", 2, {"architecture": "DPT", "encoder": "tu-vit_tiny_patch16_224"})
-    assert summarise(transformer, (64, 64)).parameters == sum(p.numel() for p in transformer.parameters())
+
+
+def test_parameters_outside_layers_and_layers_called_twice() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.position = nn.Parameter(torch.zeros(1, 3, 1, 1))
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.conv(self.conv(image + self.position))
+
+    whole, conv = summarise(Twice(), (4, 5)).rows
+    assert (whole.type, whole.parameters, whole.output_shape) == ("Twice", 3, (1, 3, 4, 5))
+    assert (conv.parameters, conv.macs) == (12, 2 * 4 * 5 * 9)
 
 
 def test_a_convolution_by_hand() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from segwright.contracts import DataError, Dataset, Sample
-from segwright.data.pairs import SHOWN
+from segwright.data.pairs import refuse_unreadable
 
 MEMORY_SHARE = 0.25
 """`auto` keeps the samples in memory when they need less than this share of the free memory."""
@@ -66,10 +66,7 @@ class MemoryCache:
                     progress(done, len(self))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        if problems:
-            shown = "".join(f"\n  {p}" for p in sorted(problems)[:SHOWN])
-            more = f"\n  … and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-            raise DataError(f"{len(problems)} of {len(self)} samples cannot be read:{shown}{more}")
+        refuse_unreadable(problems, len(self))
 
 
 def fits_in_memory(dataset: Dataset) -> bool:
@@ -77,9 +74,8 @@ def fits_in_memory(dataset: Dataset) -> bool:
     if len(dataset) == 0:
         return True
     step = max(1, len(dataset) // _PROBES)
-    probes = [dataset[i] for i in range(0, len(dataset), step)[:_PROBES]]
-    mean_bytes = sum(_bytes_of(sample) for sample in probes) / len(probes)
-    return mean_bytes * len(dataset) < MEMORY_SHARE * free_memory()
+    probes = [_bytes_of(dataset, i) for i in range(0, len(dataset), step)[:_PROBES]]
+    return sum(probes) / len(probes) * len(dataset) < MEMORY_SHARE * free_memory()
 
 
 def free_memory() -> int:
@@ -94,6 +90,11 @@ def free_memory() -> int:
     return free if limit == "max" else max(0, min(free, int(limit) - used))
 
 
-def _bytes_of(sample: Sample) -> int:
+def _bytes_of(dataset: Dataset, index: int) -> int:
+    """Decoded size of a sample; 0 for one that cannot be read, which reading all of them will report."""
+    try:
+        sample = dataset[index]
+    except DataError:
+        return 0
     planes = sum(plane.nbytes for plane in sample.planes.values())
     return planes + (0 if sample.labels is None else sample.labels.nbytes)

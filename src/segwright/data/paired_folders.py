@@ -50,6 +50,10 @@ ALL = "all"
 
 _MASK_ENDS = ("_gtFine_labelIds", "_labelIds", "_masks", "_mask", "_labels", "_label", "_gt", "_seg")
 _IMAGE_ENDS = ("_leftImg8bit", "_image", "_img")
+_OTHER_SETS = {
+    "trainannot": "CamVid in the SegNet form: read it with data.name=camvid (recipe camvid-cpu)",
+    "leftimg8bit": "Cityscapes: read it with data.name=cityscapes",
+}
 _LAYOUT = "images/ and masks/ (or train/images, train/masks, val/images, …, or images/train, masks/train, …)"
 
 
@@ -112,9 +116,10 @@ def find_layout(root: Path | None) -> Layout:
         return Layout(
             description=f"{', '.join(order)}, each with pictures and masks", folders={s: found[s] for s in order}
         )
+    known = next((f" It looks like {what}." for name, what in _OTHER_SETS.items() if name in inside), "")
     names = ", ".join(sorted(p.name + ("/" if p.is_dir() else "") for p in folder.iterdir())[:12]) or "nothing"
     raise UserError(
-        f"{folder}: no layout of pictures and masks that Segwright knows. Found: {names}. Expected {_LAYOUT}."
+        f"{folder}: no layout of pictures and masks that Segwright knows. Found: {names}. Expected {_LAYOUT}.{known}"
     )
 
 

@@ -122,12 +122,20 @@ def pairing_problems(images: Mapping[str, list[Path]], masks: Mapping[str, list[
 
 def refuse(where: Path, problems: Sequence[str], remedy: str) -> None:
     """Raise one DataError that lists all problems (the first SHOWN in words, then a count); none, no error."""
-    if not problems:
-        return
-    listed = "".join(f"\n  {p}" for p in problems[:SHOWN])
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise DataError(f"{where}: {count} found:{_lines(problems)}\n{remedy}")
+
+
+def refuse_unreadable(problems: Sequence[str], total: int) -> None:
+    """Raise one DataError that lists the samples of `total` that could not be read; none, no error."""
+    if problems:
+        raise DataError(f"{len(problems)} of {total} samples cannot be read:{_lines(sorted(problems))}")
+
+
+def _lines(problems: Sequence[str]) -> str:
     more = f"\n  … and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    raise DataError(f"{where}: {count} found:{listed}{more}\n{remedy}")
+    return "".join(f"\n  {p}" for p in problems[:SHOWN]) + more
 
 
 def _listed(files: Sequence[Path]) -> str:

@@ -22,6 +22,7 @@ so a truncated one is found; more than MAX_PIXELS pixels are refused before they
 
 from __future__ import annotations
 
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,6 +98,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             pixels: NDArray[np.uint8] = np.repeat(grey[..., None], 3, axis=2)
         elif image.mode in _TO_RGB:
             _load(image, path)
+            image.info.pop("transparency", None)  # dropped, or convert() warns about it
             pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
         else:
             raise DataError(
@@ -173,6 +175,9 @@ _MODE_WORDS = {
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The opened, not yet decoded file; every error of Pillow becomes a DataError."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            kind = "a folder" if path.is_dir() else "a device or pipe"
+            raise DataError(f"{path}: found {kind} where a picture file was expected. Rename or remove it.")
         with path.open("rb") as stream:
             image = Image.open(stream, formats=FORMATS)
             _check_frame(image, path)
@@ -182,8 +187,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         broken = " (a broken link)" if path.is_symlink() else ""
         raise DataError(f"{path}: the file does not exist{broken}. Restore it, or remove its partner.") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path}: found a folder where a picture file was expected.") from error
     except PermissionError as error:
         raise DataError(f"{path}: the file may not be read. Change its permissions (chmod u+r).") from error
     except UnidentifiedImageError as error:
@@ -198,11 +201,22 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
     except MemoryError:
         raise
+    except OSError as error:
+        if error.errno is not None:  # the file system's, not Pillow's
+            raise DataError(
+                f"{path}: the file cannot be read ({error.strerror}). Check the disk and the path."
+            ) from error
+        raise DataError(_damaged(path, error)) from error
     except Exception as error:  # decoders of damaged files raise nearly anything: OSError, SyntaxError, struct.error, …
-        raise DataError(
-            f"{path}: the file is damaged or truncated ({type(error).__name__}: {error}). Copy or export it again, or "
-            "remove it together with its partner."
-        ) from error
+        raise DataError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    found = f"{type(error).__name__}: {error}"
+    return (
+        f"{path}: the file is damaged or truncated ({found}). Copy or export it again, or remove it together with its "
+        "partner."
+    )
 
 
 def _check_frame(image: Image.Image, path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.contracts import IGNORE, DataError, Dataset, Sample, UserError
+from segwright.data.pairs import refuse_unreadable
 from segwright.labels import LabelSpace
 
 Progress = Callable[[int, int], None]
@@ -102,18 +103,24 @@ def fingerprint(dataset: Dataset, space: LabelSpace, progress: Progress | None =
     pictures; sizes ("height×width" -> pictures); classes (name -> pixels, images); class_pixels, class_image_pixels
     (lists in class order, for `class_weights`); ignored_pixels, ignored_share (0..1); mean, std (RGB, 0..1);
     names_sha256 (names in order); sha256 (names, sizes, decoded pixels and labels, in order).
-    progress: called with (done, total). Raises DataError for unreadable samples.
+    progress: called with (done, total). Raises one DataError that lists every unreadable sample.
     """
     tally = Tally(space.num_classes)
     content = hashlib.sha256()
+    problems: list[str] = []
     for index in range(len(dataset)):
-        sample = dataset[index]
-        tally.add(sample)
+        try:
+            sample = dataset[index]
+            tally.add(sample)
+        except DataError as error:
+            problems.append(str(error))
+            continue
         content.update(f"{sample.name}\0{sample.rgb.shape}".encode())
         content.update(np.ascontiguousarray(sample.rgb).data)
         content.update(np.ascontiguousarray(sample.labels).data)
         if progress is not None:
             progress(index + 1, len(dataset))
+    refuse_unreadable(problems, len(dataset))
     return {
         "pictures": tally.pictures,
         "sizes": {f"{h}×{w}": n for (h, w), n in tally.sizes.most_common()},

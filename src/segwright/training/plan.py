@@ -88,7 +88,11 @@ def decide(facts: FolderFacts, device: str) -> tuple[dict[str, Any], dict[str, s
         "loss": {"name": "cross_entropy", "args": {"class_weights": weights, "label_smoothing": 0.0}},
         "optimizer": {"name": "adamw", "lr": 0.003 if budget is CPU else 0.0005, "weight_decay": 0.02, "args": {}},
         "schedule": {"name": "cosine", "warmup": 0.05, "args": {"final": 0.01}},
-        "augmentation": {"name": "standard", "size": size, "args": {"crop_p": 1.0, "scale_p": 1.0, "scale": [0.75, 1.5]}},
+        "augmentation": {
+            "name": "standard",
+            "size": size,
+            "args": {"crop_p": 1.0, "scale_p": 1.0, "scale": [0.75, 1.5]},
+        },
         "training": {
             **{"epochs": epochs, "batch": batch, "accumulation": 1, "device": device, "precision": "auto"},
             **{"memory_format": "auto", "clip_norm": 5.0, "ema_decay": 0.99, "val_every": max(1, epochs // 20)},

@@ -89,7 +89,11 @@ def resume(run: Run, *, console: Console) -> Trainer:
 
 def _decided(recipe: Recipe) -> dict[str, str]:
     """Origins of the values that this run decides itself: `auto`, and class weights given as a rule."""
-    found = {f"training.{k}": "measured here" for k in ("precision", "memory_format") if getattr(recipe.training, k) == "auto"}
+    found = {
+        f"training.{k}": "measured here"
+        for k in ("precision", "memory_format")
+        if getattr(recipe.training, k) == "auto"
+    }
     if isinstance(rule := recipe.loss.args.get("class_weights"), str):
         found["loss.args.class_weights"] = f"{rule}, from the training pictures"
     return found

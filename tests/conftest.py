@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch loads
+
+import pytest  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parent.parent
 

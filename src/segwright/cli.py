@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a defect of Segwright, 2 the user's mistake, 3 bad data, 1
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from dataclasses import asdict
@@ -255,6 +256,9 @@ def console(quiet: bool = False) -> Console:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `segwright`. `--debug` anywhere shows tracebacks."""
+    # Threads that wait for each other sleep instead of spinning: costs nothing measurable alone, and keeps training from
+    # slowing down several times over when another program wants a core as well (docs/performance.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]

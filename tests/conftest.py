@@ -7,7 +7,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch loads
 
-import pytest  # noqa: E402
+import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 

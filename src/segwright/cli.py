@@ -276,7 +276,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(message: str, code: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    text = message if code >= 128 else f"error: {message}"  # 128 and up: stopped by a signal, which is no error
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
 
 

@@ -135,11 +135,21 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_names_the_samples(recipe:
     segmenter, loss = trainer.learner.segmenter, trainer.loss
     before = {k: v.clone() for k, v in segmenter.state_dict().items()}
     trainer.loss = lambda logits, labels, weights: loss(logits, labels, weights) * float("nan")  # type: ignore[assignment]
-    with pytest.raises(SegwrightError, match=r"3 batches in a row.*optimizer.lr"):
+    with pytest.raises(SegwrightError, match=r"3 steps in a row.*optimizer.lr"):
         trainer.fit()
     assert [k for k, v in segmenter.state_dict().items() if not torch.equal(v, before[k])] == []
     assert "Samples: train_" in told.export_text()
     assert trainer_module.MAX_BAD_BATCHES == 3
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight(recipe: Path, tmp_path: Path) -> None:
+    trainer = start(load_recipe(recipe), runs=tmp_path / "runs", name=None, console=QUIET)
+    weight = next(trainer.learner.segmenter.parameters())
+    calls = iter(range(1000))
+    weight.register_hook(lambda grad: grad * (float("inf") if next(calls) == 2 else 1.0))
+    trainer.fit()
+    assert trainer.learner.counters.skipped == 1
+    assert all(v.isfinite().all() for v in trainer.learner.segmenter.state_dict().values())
 
 
 def test_one_bad_batch_is_skipped_and_training_goes_on(recipe: Path, tmp_path: Path) -> None:

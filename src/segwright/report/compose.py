@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from segwright.contracts import Dataset, Sample
@@ -20,7 +19,7 @@ from segwright.runs import Run
 
 def compose(run: Run, recipe: Recipe, evaluation: Evaluation, segmenter: Segmenter, dataset: Dataset) -> RunReport:
     """The report of `run` with the pictures of `dataset` (those that `evaluation` scored, in the same order)."""
-    looked_at = _Looking(Predictor(segmenter, device="cpu" if not torch.cuda.is_available() else "cuda"), dataset)
+    looked_at = _Looking(Predictor(segmenter, memory_format="channels_last"), dataset)
     history = run.metrics()
     return RunReport(
         title=f"{run.name} on {recipe.data.name}",

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import torch
+from rich.markup import escape
 from torch import nn
 
 from segwright.contracts import Batch, Dataset, SegwrightError
@@ -48,6 +49,8 @@ class Trainer:
     validation: Dataset
     factor: Callable[[int], float]
     progress: TrainingProgress
+    bad_in_a_row: int = 0
+    """Steps without a finite loss and gradient since the last good one."""
 
     def resume(self) -> None:
         """Continue from the run's last checkpoint, exactly."""
@@ -67,13 +70,13 @@ class Trainer:
             if not self.run.last.exists():
                 self._save()  # so that a run stopped in its first epoch can be resumed
             while not self.finished:
-                self._train_epoch(request)
-                self._finish_epoch()
+                self._finish_epoch(self._train_epoch(request))
 
-    def _train_epoch(self, request: StopRequest) -> None:
+    def _train_epoch(self, request: StopRequest) -> dict[str, Any]:
+        """The batches of the epoch that are left; returns its row of metrics.jsonl."""
         training, counters = self.recipe.training, self.learner.counters
         started, waited, steps = time.perf_counter(), self.loader.waited_s, 0
-        bad_in_a_row, group = 0, training.accumulation
+        group, culprit = training.accumulation, None
         buffers = _Snapshot(self.learner.segmenter)
         self.learner.segmenter.train()
         total = self.loader.batches_per_epoch
@@ -85,16 +88,18 @@ class Trainer:
             loss = self._backward(batch.to(training.device), share=1 / group_size)
             if loss is None:
                 buffers.restore()
-                bad_in_a_row = self._refuse(batch, bad_in_a_row)
+                culprit = batch
             else:
-                bad_in_a_row = 0
                 self._count(loss)
             counters.batch = batch.index + 1
             steps += 1
             if counters.batch % group and counters.batch < total:
                 continue  # more batches belong to this step
-            if bad_in_a_row == 0:
-                self._step()
+            if culprit is None and self._step():
+                self.bad_in_a_row = 0
+            else:
+                self._refuse(culprit or batch)
+            culprit = None
             counters.step += 1
             elapsed = time.perf_counter() - started
             self.progress.update(
@@ -108,7 +113,7 @@ class Trainer:
             if request.number is not None:
                 self._stop(request.number)
         seconds = time.perf_counter() - started
-        self._row = {
+        return {
             "kind": "train",
             "epoch": counters.epoch + 1,
             "step": counters.step,
@@ -140,45 +145,53 @@ class Trainer:
         counters.loss_sum += loss
         counters.loss_count += 1
 
-    def _refuse(self, batch: Batch, bad_in_a_row: int) -> int:
+    def _refuse(self, batch: Batch) -> None:
         """Drop the gradients of this step, name the samples, and stop after MAX_BAD_BATCHES in a row."""
         self.learner.optimizer.zero_grad(set_to_none=True)
         self.learner.counters.skipped += 1
         names = ", ".join(batch.names)
-        self.progress.say(f"[yellow]the loss of a batch is not finite; no weight was changed. Samples: {names}[/]")
-        if bad_in_a_row + 1 < MAX_BAD_BATCHES:
-            return bad_in_a_row + 1
+        self.progress.say(
+            f"[yellow]loss or gradient of a batch is not finite; no weight was changed. Samples: {escape(names)}[/]"
+        )
+        self.bad_in_a_row += 1
+        if self.bad_in_a_row < MAX_BAD_BATCHES:
+            return
         raise SegwrightError(
-            f"{MAX_BAD_BATCHES} batches in a row have a loss that is not finite; the last held {names}. The last good "
+            f"{MAX_BAD_BATCHES} steps in a row have a loss or gradient that is not finite; the last held {names}. The last good "
             f"checkpoint is {self.run.last}. Likely causes: optimizer.lr is too high ({self.recipe.optimizer.lr:g}), "
             "training.precision is fp16 (try bf16 or fp32), or these pictures are damaged. "
             "training.clip_norm=1.0 often helps."
         )
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """Change the weights by the gradients at hand; False, and nothing changed, when these are not finite."""
         optimizer, scaler = self.learner.optimizer, self.learner.scaler
-        clip = self.recipe.training.clip_norm
+        clip, parameters = self.recipe.training.clip_norm, list(self.learner.segmenter.parameters())
+        scaler.unscale_(optimizer)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not scaler.is_enabled() and not norm.isfinite():  # an enabled scaler skips the step itself and scales less
+            return False
         if clip is not None:
-            scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_(self.learner.segmenter.parameters(), clip)
+            torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
         if self.learner.average is not None:
             self.learner.average.update(self.learner.counters.step + 1)
+        return True
 
-    def _finish_epoch(self) -> None:
-        """Write the epoch's rows, validate when it is time, and save."""
+    def _finish_epoch(self, row: dict[str, Any]) -> None:
+        """Validate when it is time, write the epoch's rows, and save."""
         training, counters = self.recipe.training, self.learner.counters
         counters.epoch += 1
         counters.batch, counters.loss_sum, counters.loss_count = 0, 0.0, 0
-        rows = [self._row]
+        rows = [row]
         if counters.epoch % training.val_every == 0 or counters.epoch == training.epochs:
-            rows.append(self._validate())
+            rows.append(self._validate(row))
         length = self.run.append_metrics(*rows)
         self._save(length)
 
-    def _validate(self) -> dict[str, Any]:
+    def _validate(self, row: dict[str, Any]) -> dict[str, Any]:
         training, counters = self.recipe.training, self.learner.counters
         result = measure(
             self.learner.deployed,
@@ -199,7 +212,7 @@ class Trainer:
         else:
             counters.bad_validations += 1
             counters.stopped_early = training.patience is not None and counters.bad_validations >= training.patience
-        self.progress.say(self._describe(miou, found, better))
+        self.progress.say(self._describe(row, miou, found, better))
         return self._validation_row(result, miou, found, better)
 
     def _validation_row(self, result: Measured, miou: float, found: Scores, better: bool) -> dict[str, Any]:
@@ -217,13 +230,13 @@ class Trainer:
             "seconds": round(result.seconds, 2),
         }
 
-    def _describe(self, miou: float, found: Scores, better: bool) -> str:
+    def _describe(self, row: dict[str, Any], miou: float, found: Scores, better: bool) -> str:
         counters = self.learner.counters
         mark = "  best so far" if better else f"  (best {counters.best_miou:.4f} in epoch {counters.best_epoch})"
         text = (
-            f"epoch {counters.epoch}/{self.recipe.training.epochs}  loss {self._row['loss'] or math.nan:.4f}  "
-            f"mIoU {miou:.4f}  accuracy {found.accuracy:.4f}  {self._row['images_per_s'] or math.nan:.1f} img/s  "
-            f"data wait {self._row['data_wait']:.1%}{mark}"
+            f"epoch {counters.epoch}/{self.recipe.training.epochs}  loss {row['loss'] or math.nan:.4f}  "
+            f"mIoU {miou:.4f}  accuracy {found.accuracy:.4f}  {row['images_per_s'] or math.nan:.1f} img/s  "
+            f"data wait {row['data_wait']:.1%}{mark}"
         )
         if counters.stopped_early:
             text += (

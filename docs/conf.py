@@ -12,7 +12,6 @@ version = release = segwright.__version__
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
-suppress_warnings = ["misc.highlighting_failure"]  # printed tables in fences that are no language
 
 html_theme = "furo"
 html_title = f"Segwright {version}"

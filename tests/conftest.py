@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch loads
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line does, before torch loads
 
 import pytest
 

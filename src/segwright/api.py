@@ -162,6 +162,7 @@ def predict(
     for source in sources:
         segmenter, checkpoint, run = _model(source, Path(runs))
         name = run.name if run else checkpoint.stem
+        console.print(f"{name}: weights under {segmenter.licence}", highlight=False, markup=False)
         predictor = Predictor(segmenter, device=pick_device(device))
         target = Path(out) / name if len(sources) > 1 else Path(out)
         with _counting(console, "predicting") as progress:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from segwright.contracts import Dataset, UserError
-from segwright.data import DATASETS
+from segwright.data import DATASETS, WEIGHTS_LICENCES
 from segwright.data.augment import AUGMENTATIONS, Augmentation
 from segwright.labels import LabelSpace, load_label_space
 from segwright.losses import LOSSES
@@ -82,6 +82,7 @@ def build_segmenter(recipe: Recipe, space: LabelSpace) -> Segmenter:
         labels=space,
         model={"name": recipe.model.name, "args": dict(recipe.model.args)},
         short_side=recipe.model.short_side,
+        licence=WEIGHTS_LICENCES.get(recipe.data.name, "not stated"),
     )
 
 

@@ -147,10 +147,12 @@ def predict(
         runs=runs,
         console=console(),
     )
+    from segwright.inference.predictor import mean_shares
+
     for name, files in found.items():
-        console().print(
-            f"{name}: {len(files)} picture{'s' * (len(files) != 1)} → {out}", highlight=False, soft_wrap=True
-        )
+        shares = ", ".join(f"{label} {share:.0%}" for label, share in list(mean_shares(files).items())[:5])
+        text = f"{name}: {len(files)} picture{'s' * (len(files) != 1)} → {out}  ({shares})"
+        console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command(epilog=example("segwright report runs/latest"))
@@ -256,9 +258,9 @@ def console(quiet: bool = False) -> Console:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `segwright`. `--debug` anywhere shows tracebacks."""
-    # Threads that wait for each other sleep instead of spinning: costs nothing measurable alone, and keeps training from
-    # slowing down several times over when another program wants a core as well (docs/performance.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP's threads spin for milliseconds while they wait for each other. When another program wants a core too, that
+    # slows training several times over; spinning briefly costs nothing alone (docs/performance.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]

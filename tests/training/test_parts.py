@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
 from torch import nn
 
 from segwright.contracts import UserError
+from segwright.labels import load_label_space
+from segwright.models import MODELS, Segmenter
 from segwright.recipe import Optimizer, Schedule
+from segwright.training.averaging import AveragedModel
 from segwright.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from segwright.training.probe import candidates, measure_modes
 from segwright.training.schedule import build_schedule
 
 
@@ -85,3 +90,60 @@ def test_steps_equal_torchs_unfused_optimizer_and_survive_saving(name: str, args
             load_optimizer_tensors(optimizer, tensors)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    space = load_label_space("camvid11")
+    args = {"width": 4, "depth": 2}
+    return Segmenter(MODELS["unet"](space.num_classes, **args), labels=space, model={"name": "unet", "args": args})
+
+
+def test_the_average_follows_weights_and_statistics_by_its_formula() -> None:
+    model = segmenter()
+    average = AveragedModel(model, decay=0.9)
+    expected = {k: v.clone().double() for k, v in model.state_dict().items()}
+    for step in range(1, 30):
+        with torch.no_grad():
+            for value in model.state_dict().values():
+                value.add_(1) if not value.is_floating_point() else value.mul_(1.01).add_(0.1)
+        average.update(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        for key, value in model.state_dict().items():
+            expected[key] = expected[key] * decay + value * (1 - decay) if value.is_floating_point() else value.double()
+    for key, value in average.model.state_dict().items():
+        torch.testing.assert_close(value.double(), expected[key], rtol=1e-4, atol=1e-5)
+    assert not any(p.requires_grad for p in average.model.parameters())
+
+
+def test_probing_picks_the_fastest_and_leaves_no_trace() -> None:
+    model = segmenter()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    random_state = torch.get_rng_state()
+    speed = {("fp32", "contiguous"): 0.02, ("bf16", "contiguous"): 0.001, ("fp32", "channels_last"): 0.3}
+    calls: list[tuple[str, str]] = []
+
+    def step(trial: nn.Module, image: torch.Tensor, precision: str, memory_format: str) -> None:
+        torch.randn(5)
+        for parameter in trial.parameters():
+            parameter.data.zero_()
+        calls.append((precision, memory_format))
+        time.sleep(speed[precision, memory_format])
+
+    measured = measure_modes(model, step, torch.zeros(1, 3, 8, 8), list(speed), device="cpu")
+    assert (measured[0].precision, measured[0].memory_format) == ("bf16", "contiguous")
+    assert calls.count(("fp32", "channels_last")) == 1, "a hopeless mode is tried once"
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("precision", "memory_format", "expected"),
+    [
+        ("fp32", "contiguous", [("fp32", "contiguous")]),
+        ("auto", "channels_last", [("fp32", "channels_last"), ("bf16", "channels_last")]),
+        ("bf16", "auto", [("bf16", "channels_last"), ("bf16", "contiguous")]),
+    ],
+)
+def test_only_what_is_auto_is_probed(precision: str, memory_format: str, expected: list[tuple[str, str]]) -> None:
+    assert candidates(precision, memory_format, "cpu") == expected

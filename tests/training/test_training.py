@@ -134,7 +134,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_names_the_samples(recipe:
     trainer = start(load_recipe(recipe), runs=tmp_path / "runs", name=None, console=told)
     segmenter, loss = trainer.learner.segmenter, trainer.loss
     before = {k: v.clone() for k, v in segmenter.state_dict().items()}
-    trainer.loss = lambda logits, labels, weights: loss(logits, labels, weights) * float("nan")  # type: ignore[assignment]
+    trainer.loss = lambda *a: loss(*a) * float("nan")  # type: ignore[assignment]
     with pytest.raises(SegwrightError, match=r"3 steps in a row.*optimizer.lr"):
         trainer.fit()
     assert [k for k, v in segmenter.state_dict().items() if not torch.equal(v, before[k])] == []

@@ -22,4 +22,12 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 }
 """Name -> factory(root: Path | None, split: str, labels: LabelSpace, **args)."""
 
-__all__ = ["DATASETS", "CamVid", "Cityscapes", "PairedFolders", "open_streets"]
+WEIGHTS_LICENCES: dict[str, str] = {
+    "camvid": "CC BY-NC 4.0 (trained on CamVid): research and personal use",
+    "cityscapes": "non-commercial (trained on data under the Cityscapes terms, unless the scenes are generated)",
+    "paired_folders": "that of the pictures it was trained on",
+    "streets": "MIT (trained on generated scenes)",
+}
+"""Name -> licence of weights trained on the data set."""
+
+__all__ = ["DATASETS", "WEIGHTS_LICENCES", "CamVid", "Cityscapes", "PairedFolders", "open_streets"]

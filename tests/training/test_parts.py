@@ -137,6 +137,19 @@ def test_probing_picks_the_fastest_and_leaves_no_trace() -> None:
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
+def test_a_mode_with_wrong_gradients_is_not_chosen() -> None:
+    def step(trial: nn.Module, image: torch.Tensor, precision: str, memory_format: str) -> None:
+        value = float("nan") if precision == "bf16" else 1.0
+        for parameter in trial.parameters():
+            parameter.grad = torch.full_like(parameter, value)
+        time.sleep(0.01 if precision == "fp32" else 0)
+
+    modes = [("bf16", "channels_last"), ("fp32", "channels_last")]
+    measured = measure_modes(segmenter(), step, torch.zeros(1, 3, 8, 8), modes, device="cpu")
+    assert measured[0].precision == "fp32"
+    assert "wrong gradients" in str(measured[1])
+
+
 @pytest.mark.parametrize(
     ("precision", "memory_format", "expected"),
     [

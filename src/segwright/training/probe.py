@@ -26,9 +26,12 @@ class Mode:
     precision: str
     memory_format: str
     seconds: float
+    finite: bool = True
+    """Whether all gradients were finite: some kernels are wrong on some machines."""
 
     def __str__(self) -> str:
-        return f"{self.precision} {self.memory_format}: {self.seconds * 1e3:.0f} ms"
+        spoiled = "" if self.finite else " (wrong gradients)"
+        return f"{self.precision} {self.memory_format}: {self.seconds * 1e3:.0f} ms{spoiled}"
 
 
 def candidates(precision: str, memory_format: str, device: str) -> list[tuple[str, str]]:
@@ -42,7 +45,7 @@ def candidates(precision: str, memory_format: str, device: str) -> list[tuple[st
 def measure_modes(
     model: nn.Module, step: TrialStep, image: Tensor, modes: list[tuple[str, str]], *, device: str, repeats: int = 3
 ) -> list[Mode]:
-    """Time one training step in each mode, fastest first. Neither `model` nor the random state changes.
+    """Time one training step in each mode, fastest first, those with wrong gradients last. Neither `model` nor the random state changes.
 
     step: runs forward, loss and backward of a copy of the model on `image` in the given precision and memory format.
     Each time is the least of `repeats` after one warm-up step; a hopeless mode is measured once.
@@ -65,5 +68,6 @@ def measure_modes(
                 if seconds > limit:
                     best = min(best, seconds)
                     break
-            measured.append(Mode(precision, memory_format, best))
-    return sorted(measured, key=lambda m: m.seconds)
+            finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in trial.parameters())
+            measured.append(Mode(precision, memory_format, best, finite))
+    return sorted(measured, key=lambda m: (not m.finite, m.seconds))

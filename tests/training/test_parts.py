@@ -150,6 +150,34 @@ def test_a_mode_with_wrong_gradients_is_not_chosen() -> None:
     assert "wrong gradients" in str(measured[1])
 
 
+@pytest.mark.parametrize(("fault", "sound"), [(1.0, True), (1.4, False)])
+def test_a_wrong_gradient_of_a_dilated_depthwise_layer_is_noticed(fault: float, sound: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=4, dilation=4, groups=8), nn.Conv2d(8, 2, 1))
+
+    def step(trial: nn.Module, image: torch.Tensor, precision: str, memory_format: str) -> None:
+        trial(image).square().mean().backward()
+        trial[1].weight.grad.mul_(fault)  # type: ignore[index, union-attr, operator]
+
+    (mode,) = measure_modes(model, step, torch.randn(2, 3, 24, 32), [("bf16", "channels_last")], device="cpu")
+    assert mode.sound is sound
+
+
+@pytest.mark.parametrize("size", [(224, 288), (256, 352)])
+def test_fast_scnn_has_right_gradients_in_every_mode_that_is_chosen(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = MODELS["fast_scnn"](5, head_stride=4)
+
+    def step(trial: nn.Module, image: torch.Tensor, precision: str, memory_format: str) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits = trial.train()(image).logits_BKhw
+        logits.float().square().mean().backward()
+
+    modes = [("bf16", "channels_last"), ("fp32", "channels_last")]
+    measured = measure_modes(model, step, torch.randn(2, 3, *size), modes, device="cpu", repeats=0)
+    assert all(m.sound for m in measured)
+
+
 @pytest.mark.parametrize(
     ("precision", "memory_format", "expected"),
     [

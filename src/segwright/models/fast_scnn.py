@@ -137,7 +137,10 @@ class Fusion(nn.Module):
 
     def forward(self, detail_BChw: Tensor, context_BChw: Tensor) -> Tensor:
         context = F.interpolate(context_BChw, size=detail_BChw.shape[-2:], mode="bilinear", align_corners=False)
-        return F.relu(self.detail(detail_BChw) + self.context(self.spread(context)))
+        with torch.autocast(context.device.type, enabled=False):
+            # torch 2.15 computes wrong bf16 weight gradients for dilated depthwise convolutions on a CPU (channels last)
+            spread = self.spread(context.float())
+        return F.relu(self.detail(detail_BChw) + self.context(spread))
 
 
 class Refine(nn.Module):

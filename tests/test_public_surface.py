@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import segwright
 from segwright import api, cli
 
-VERBS = {"demo", "train", "resume", "evaluate", "predict", "report", "models", "summary", "doctor", "make_streets"}
+VERBS = {
+    *("demo", "train", "resume", "evaluate", "predict", "write_report", "list_models"),
+    *("summary", "doctor", "make_streets"),
+}
 TYPES = {"TrainResult", "SegwrightError", "UserError", "DataError", "IGNORE"}
 
 
@@ -28,7 +32,13 @@ def test_every_verb_is_documented_and_typed() -> None:
 
 def test_command_line_and_python_have_the_same_verbs() -> None:
     commands = {c.callback.__name__ for c in cli.app.registered_commands if c.callback is not None}
-    assert commands == (VERBS - {"resume", "make_streets"}) | {"recipes"}
+    renamed = {"list_models": "models", "write_report": "report"}  # sub-packages have the short names
+    assert commands == {renamed.get(v, v) for v in VERBS - {"resume", "make_streets"}} | {"recipes"}
+
+
+def test_no_public_name_is_shadowed_by_a_sub_package() -> None:
+    folders = {p.stem for p in Path(segwright.__file__).parent.iterdir()}
+    assert not folders & set(segwright.__all__)
 
 
 def test_exit_codes_tell_user_from_data() -> None:

@@ -1,6 +1,7 @@
 """Segwright: semantic segmentation that people can trust.
 
-The verbs of the command line as functions with result objects: `segwright.train("camvid-cpu", ["data.root=DIR"])`.
+The verbs of the command line as functions with result objects (`models` is `list_models` here, and `report` is
+`write_report`, because sub-packages have those names): `segwright.train("camvid-cpu", ["data.root=DIR"])`.
 Importing this package loads neither torch nor any model.
 """
 
@@ -9,13 +10,13 @@ from segwright.api import (
     demo,
     doctor,
     evaluate,
+    list_models,
     make_streets,
-    models,
     predict,
-    report,
     resume,
     summary,
     train,
+    write_report,
 )
 from segwright.contracts import IGNORE, DataError, SegwrightError, UserError
 
@@ -30,11 +31,11 @@ __all__ = [
     "demo",
     "doctor",
     "evaluate",
+    "list_models",
     "make_streets",
-    "models",
     "predict",
-    "report",
     "resume",
     "summary",
     "train",
+    "write_report",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,8 @@ def train(
 
         loaded = plan_folder(Path(source), overrides, console=console)
     else:
-        recipe_file = Path(source) / "recipe.yaml"
-        loaded = load_recipe(recipe_file if recipe_file.is_file() else source, overrides)
+        of_run = [f for f in (Path(source) / "recipe.yaml", Path(runs) / source / "recipe.yaml") if f.is_file()]
+        loaded = load_recipe(of_run[0] if of_run else source, overrides)
     trainer = start(loaded, runs=Path(runs), name=name, console=console)
     trainer.fit()
     return _finish(trainer.run, console)
@@ -95,7 +96,7 @@ def resume(run: str | Path, *, runs: Path = RUNS, console: Console | None = None
 
 def _finish(run: Run, console: Console) -> TrainResult:
     evaluation = evaluate(run.path, console=console)
-    return TrainResult(run.path, evaluation, report(run.path, console=console))
+    return TrainResult(run.path, evaluation, write_report(run.path, console=console))
 
 
 def evaluate(
@@ -135,7 +136,8 @@ def evaluate(
             progress=progress,
         )
     if run and not overrides:
-        result.save(run.path / "evaluation" / f"{split}.json")
+        own = result.protocol == default_protocol  # the report shows the recipe's protocol
+        result.save(run.path / "evaluation" / (f"{split}.json" if own else f"{split}-{result.protocol}.json"))
     return result
 
 
@@ -162,7 +164,7 @@ def predict(
     for source in sources:
         segmenter, checkpoint, run = _model(source, Path(runs))
         name = run.name if run else checkpoint.stem
-        console.print(f"{name}: weights under {segmenter.licence}", highlight=False, markup=False)
+        console.print(f"{name}: licence of the weights: {segmenter.licence}", highlight=False, markup=False)
         predictor = Predictor(segmenter, device=pick_device(device))
         target = Path(out) / name if len(sources) > 1 else Path(out)
         with _counting(console, "predicting") as progress:
@@ -178,13 +180,13 @@ def predict(
     return found
 
 
-def report(source: str | Path, *, runs: Path = RUNS, console: Console | None = None) -> Path:
+def write_report(source: str | Path, *, runs: Path = RUNS, console: Console | None = None) -> Path:
     """Write the run's report.html again from what the run holds (evaluating first if it was never scored)."""
     from segwright.build import build_dataset
     from segwright.evaluation.result import Evaluation
     from segwright.recipe import load_recipe
+    from segwright.report import html
     from segwright.report.compose import compose
-    from segwright.report.html import write_report
     from segwright.runs import find_run
 
     console = console or _console()
@@ -194,10 +196,10 @@ def report(source: str | Path, *, runs: Path = RUNS, console: Console | None = N
     evaluation = Evaluation.load(scored) if scored.is_file() else evaluate(run.path, console=console)
     segmenter, _, _ = _model(run.path, Path(runs))
     dataset = build_dataset(recipe.data, evaluation.split, segmenter.labels)
-    return write_report(compose(run, recipe, evaluation, segmenter, dataset), run.report_file)
+    return html.write_report(compose(run, recipe, evaluation, segmenter, dataset), run.report_file)
 
 
-def models(*, num_classes: int = 19) -> list[ModelFacts]:
+def list_models(*, num_classes: int = 19) -> list[ModelFacts]:
     """The architectures by name: parameters, stride, paper, licence."""
     from segwright.models.summary import all_facts
 
@@ -218,7 +220,16 @@ def summary(
     if str(source) in shipped() or Path(source).suffix in (".yaml", ".yml"):
         recipe = load_recipe(source).recipe
         return summarise(build_segmenter(recipe, build_space(recipe.data)).architecture, size)
-    return summarise(_model(source, Path(runs))[0].architecture, size)
+    try:
+        return summarise(_model(source, Path(runs))[0].architecture, size)
+    except UserError as error:
+        known = [*MODELS, *shipped()]
+        close = get_close_matches(str(source), known, n=1)
+        if not close:
+            raise
+        raise UserError(
+            f"there is no model '{source}'. Did you mean '{close[0]}'? There are: {', '.join(known)}."
+        ) from error
 
 
 def doctor(*, runs: Path = RUNS) -> list[Finding]:
@@ -264,8 +275,16 @@ def _data_of(run: Run | None, segmenter: Segmenter, overrides: Sequence[str]) ->
     from segwright.recipe.loading import data_from
 
     wrong = [o for o in overrides if not o.startswith(("data.", "root="))]
+    wrong += [o for o in overrides if o.startswith("data.labels")]
     if wrong:
-        raise UserError(f"'{wrong[0]}': evaluate takes data.* keys only; everything else is fixed in the model.")
+        raise UserError(
+            f"'{wrong[0]}': evaluate takes data.* keys but data.labels; everything else is fixed in the model."
+        )
+    if run is None and not any(o.startswith("data.name=") for o in overrides):
+        raise UserError(
+            "a model file alone does not say which pictures to score on. Add them, such as: "
+            "segwright evaluate model.safetensors data.name=paired_folders data.root=DIR"
+        )
     if run is not None:
         recipe = load_recipe(run.recipe_file, overrides).recipe
         return recipe.data, recipe.protocol

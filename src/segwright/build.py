@@ -68,15 +68,17 @@ def build_dataset(data: Data, split: str, space: LabelSpace) -> Dataset:
     return dataset
 
 
-def build_segmenter(recipe: Recipe, space: LabelSpace) -> Segmenter:
-    """The model of the recipe with fresh weights."""
+def build_segmenter(recipe: Recipe, space: LabelSpace, *, fresh: bool = True) -> Segmenter:
+    """The model of the recipe with its initial weights; `fresh=False` when saved ones are loaded next (no download)."""
     if not space.exclusive:
         raise UserError(
             f"label space '{space.name}' is multi-label (a pixel may have several classes); the losses here train "
             "exclusive spaces only. Set `exclusive: true` if each pixel has one class."
         )
     component(MODELS, recipe.model.name, "model.name")
-    architecture = build_architecture(recipe.model.name, space.num_classes, recipe.model.args, where="model.args")
+    architecture = build_architecture(
+        recipe.model.name, space.num_classes, recipe.model.args, where="model.args", fresh=fresh
+    )
     return Segmenter(
         architecture,
         labels=space,

@@ -22,7 +22,6 @@ from segwright.contracts import SegwrightError, UserError
 
 app = typer.Typer(
     name="segwright",
-    help="Semantic segmentation that people can trust.\n\nFirst time here: [bold]segwright demo[/]",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -40,6 +39,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 def example(*lines: str) -> str:
     """The epilog of a verb's help."""
     return "Example:\n\n" + "\n\n".join(f"  [cyan]{line}[/]" for line in lines)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"segwright {version('segwright')}")
+        raise typer.Exit
+
+
+@app.callback(epilog="--debug, anywhere in a command, shows the traceback of an error.")
+def segwright(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Semantic segmentation that people can trust. First time here: [bold]segwright demo[/]"""
 
 
 @app.command(epilog=example("segwright demo"))
@@ -158,7 +174,7 @@ def predict(
 @app.command(epilog=example("segwright report runs/latest"))
 def report(run: Annotated[str, typer.Argument(help="A run or its name.")], runs: Runs = api.RUNS) -> None:
     """Write a run's HTML report again."""
-    console().print(f"report  {api.report(run, runs=runs, console=console())}", highlight=False, soft_wrap=True)
+    console().print(f"report  {api.write_report(run, runs=runs, console=console())}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog=example("segwright models"))
@@ -167,7 +183,7 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List the architectures."""
-    facts = api.models(num_classes=classes)
+    facts = api.list_models(num_classes=classes)
     if as_json:
         print(json.dumps([asdict(f) for f in facts], ensure_ascii=False))
         return

@@ -66,6 +66,7 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
         (["summary", "unett"], 2, "unett"),
         (["summary", "unet", "--size", "big"], 2, "HEIGHTxWIDTH"),
         (["recipes", "demo"], 2, "Shipped:"),
+        (["summary", "fast_scn"], 2, "Did you mean 'fast_scnn'"),
         (["trian"], 2, ""),
     ],
 )
@@ -201,6 +202,51 @@ def test_evaluate_predict_and_report_work_on_a_run_and_on_its_file(
     code, out, err = run("report", trained, capsys=capsys)
     assert code == 0, err
     assert (trained / "report.html").stat().st_size > 50_000
+
+
+def test_evaluate_refuses_what_is_fixed_in_the_model_and_names_what_is_missing(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run("evaluate", trained, "data.labels=camvid11", capsys=capsys)
+    assert (code, "fixed in the model" in err) == (2, True)
+    shutil.copy(trained / "checkpoints" / "best.safetensors", tmp_path / "m.safetensors")
+    code, _, err = run("evaluate", tmp_path / "m.safetensors", capsys=capsys)
+    assert (code, "data.name=paired_folders data.root=DIR" in err) == (2, True)
+    code, out, _ = run("evaluate", trained, "--protocol", "camvid", "--json", capsys=capsys)
+    assert (code, json.loads(out)["protocol"]) == (0, "camvid")
+    kept = json.loads((trained / "evaluation" / "val.json").read_text())
+    assert kept["protocol"] == "pooled", "another protocol must not replace what the report shows"
+
+
+def test_a_run_is_read_from_any_folder_and_its_recipe_trains_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pictures(Path("shapes"))
+    code, _, err = run("train", "shapes", *QUICK, "augmentation.size=64", "--name", "first", capsys=capsys)
+    assert code == 0, err
+    code, _, err = run("train", "first", "training.epochs=1", "--name", "second", capsys=capsys)
+    assert code == 0, err
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, _, err = run("evaluate", tmp_path / "runs" / "second", "--json", capsys=capsys)
+    assert code == 0, err
+    for name in ("latest", "a/b"):
+        code, _, err = run("train", tmp_path / "shapes", *QUICK, "--name", name, capsys=capsys)
+        assert (code, "cannot name a run" in err) == (2, True)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run("--version", capsys=capsys)
+    assert (code, out.strip()) == (0, f"segwright {segwright.__version__}")
+
+
+def test_scenes_of_two_seeds_do_not_mix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--train", "1", "--val", "1", "--size", "64x64"]
+    assert run("data", "streets", tmp_path / "s", *options, capsys=capsys)[0] == 0
+    assert run("data", "streets", tmp_path / "s", *options, capsys=capsys)[0] == 0
+    code, _, err = run("data", "streets", tmp_path / "s", *options, "--seed", "1", capsys=capsys)
+    assert (code, "scenes of seed 0" in err) == (2, True)
 
 
 def test_several_models_predict_side_by_side(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,13 @@ def test_overrides_win_and_short_names_work(tmp_path: Path) -> None:
     assert load_recipe(again).recipe == recipe
 
 
+def test_another_component_starts_without_the_arguments_of_the_old_one() -> None:
+    loaded = load_recipe("camvid-cpu", ["model.args.width=8", "model.name=unet", "optimizer.name=adamw"])
+    assert loaded.recipe.model.args == {"width": 8}  # head_stride is gone, the user's own argument stays
+    assert loaded.recipe.schedule.args == {"final": 0.001}
+    assert "model.name changed" in loaded.origins["model.args"]
+
+
 def test_unknown_recipes_name_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'camvid-cpu'"):
         load_recipe("camvid-cpus")

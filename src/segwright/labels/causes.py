@@ -16,7 +16,7 @@ def likely_cause(found: Sequence[int], num_classes: int, allowed: Sequence[int],
         if len(extra) > 3 * num_classes:
             return "So many colours point to a JPEG or an anti-aliased mask: export the mask again as PNG without smoothing."
         return "Add the colours to the label space, or correct the mask."
-    if values <= {0, 255}:
+    if values == {0, 255}:
         return (
             "The mask is black and white (0 and 255): a binary mask saved as a picture. "
             "Give the class the value 255 in the label space (values: [255]), or save 255 as 1."

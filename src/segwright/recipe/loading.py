@@ -47,9 +47,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> LoadedReci
     text, where = _read(source)
     content, lines = parse(text, where)
     origins = {key: f"{where}:{line}" for key, line in lines.items()}
-    for override in overrides:
-        key = apply_override(content, override)
-        origins = {k: v for k, v in origins.items() if not k.startswith(f"{key}.")} | {key: "command line"}
+    origins = override_all(content, origins, overrides)
     return LoadedRecipe(check(content, origins, where), origins)
 
 
@@ -124,6 +122,25 @@ _EXPONENT = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?[eE][+-]?\d+")
 
 def _as_float(text: str) -> float | None:
     return float(text) if _EXPONENT.fullmatch(text) and text[0] not in "eE" else None
+
+
+def override_all(content: dict[str, Any], origins: Mapping[str, str], overrides: Sequence[str]) -> dict[str, str]:
+    """Apply overrides in place and return the new origins.
+
+    Another component (`model.name=unet`) starts without the arguments of the one before: its `args` are emptied, then
+    overrides of `args` apply.
+    """
+    found = dict(origins)
+    for override in sorted(overrides, key=lambda o: not o.partition("=")[0].endswith(".name")):
+        section = override.partition("=")[0].removesuffix(".name")
+        before = content.get(section, {}).get("name") if isinstance(content.get(section), dict) else None
+        key = apply_override(content, override)
+        found = {k: v for k, v in found.items() if not k.startswith(f"{key}.")} | {key: "command line"}
+        if key.endswith(".name") and content[section]["name"] != before and content[section].get("args"):
+            content[section]["args"] = {}
+            found = {k: v for k, v in found.items() if not k.startswith(f"{section}.args.")}
+            found[f"{section}.args"] = f"emptied, since {key} changed"
+    return found
 
 
 def apply_override(content: dict[str, Any], override: str) -> str:

@@ -19,7 +19,7 @@ from segwright.build import build_segmenter, pick_device
 from segwright.contracts import UserError
 from segwright.data.inspect import FolderFacts, inspect_folder
 from segwright.recipe import LoadedRecipe
-from segwright.recipe.loading import apply_override, check
+from segwright.recipe.loading import check, override_all
 from segwright.training.prepare import Counting
 
 RARE = 20.0
@@ -53,11 +53,13 @@ def plan_folder(root: Path, overrides: Sequence[str], *, console: Console) -> Lo
         facts = inspect_folder(root, progress=progress)
     _show_facts(facts, console)
     content, reasons = decide(facts, pick_device("auto"))
-    origins = dict(reasons)
-    for override in overrides:
-        key = apply_override(content, override)
-        origins = {k: v for k, v in origins.items() if not k.startswith(f"{key}.")} | {key: "command line"}
+    origins = override_all(content, reasons, overrides)
+    if "data.args.val_fraction" in origins:
+        del origins["data.val"]  # its reason told of the usual share
     recipe = check(content, origins)
+    if origins.get("training.epochs") == "command line" != origins.get("training.val_every"):
+        content["training"]["val_every"] = max(1, recipe.training.epochs // 20)
+        recipe = check(content, origins)
     build_segmenter(recipe, facts.labels)  # refuses what cannot be built before the table promises it
     _show_decisions(content, origins, console)
     return LoadedRecipe(recipe, origins)

@@ -41,6 +41,8 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
     Raises UserError or DataError before any folder is made when the recipe or the data is wrong.
     """
     recipe = loaded.recipe
+    if recipe.data.root is not None:  # so that the run is read the same from every folder
+        recipe = _with(recipe, "data", root=str(Path(recipe.data.root).expanduser().resolve()))
     torch.manual_seed(recipe.seed)
     space = build_space(recipe.data)
     find_protocol(recipe.protocol)
@@ -72,7 +74,7 @@ def resume(run: Run, *, console: Console) -> Trainer:
     torch.manual_seed(recipe.seed)
     space = build_space(recipe.data)
     device = pick_device(recipe.training.device)
-    segmenter = build_segmenter(recipe, space)
+    segmenter = build_segmenter(recipe, space, fresh=False)
     loader, validation = _read(recipe, space, segmenter, device, console)
     _refuse_other_data(run, loader.dataset, validation)
     loss = build_loss(recipe, space).to(device)

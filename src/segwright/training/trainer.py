@@ -84,7 +84,8 @@ class Trainer:
             group_size = min(group, total - batch.index // group * group)
             rate = self.recipe.optimizer.lr * self.factor(counters.step)
             set_learning_rate(self.learner.optimizer, rate)
-            buffers.take()
+            if batch.index % group == 0:
+                buffers.take()
             loss = self._backward(batch.to(training.device), share=1 / group_size)
             if loss is None:
                 buffers.restore()
@@ -98,6 +99,7 @@ class Trainer:
             if culprit is None and self._step():
                 self.bad_in_a_row = 0
             else:
+                buffers.restore()
                 self._refuse(culprit or batch)
             culprit = None
             counters.step += 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from segwright.contracts import UserError
 from segwright.data.streets.dataset import check_count, scene_city, scene_name, scene_seed
 from segwright.data.streets.ids import COLOURS, TRAIN_ID
 from segwright.data.streets.scene import Scene, check_size, render_scene
+from segwright.files import write_json
 
 Job = tuple[Path, str, int, int, tuple[int, int]]
 """root, split, index, data set seed, (height, width)."""
@@ -42,33 +43,39 @@ def write_streets(
 ) -> None:
     """Write the first counts[split] scenes of each split below root, skipping those that are complete.
 
-    size: (height, width) in pixels; workers: processes, one for each core when None, none when 1; progress: called
+    size: (height, width) in pixels; workers: threads, one for each core when None; progress: called
     with (scenes done, scenes in all). Files appear whole or not at all. Raises UserError for a size outside
-    64..1024 × 64..2048, an unknown split, a negative count, or scenes of another size already there.
+    64..1024 × 64..2048, an unknown split, a negative count, or scenes of another size or seed already there.
     """
     check_size(*size)
     for split, count in counts.items():
         check_count(split, count)
+    _keep_seed(root, seed)
     jobs: list[Job] = [(root, split, index, seed, size) for split, count in counts.items() for index in range(count)]
     missing = [job for job in jobs if not _complete(job)]
     done = len(jobs) - len(missing)
     if progress is not None:
         progress(done, len(jobs))
-    processes = min(workers if workers is not None else os.cpu_count() or 1, len(missing))
-    if processes <= 1:
-        for job in missing:
-            _write_scene(job)
-            done += 1
-            if progress is not None:
-                progress(done, len(jobs))
-        return
-    # Spawned, not forked: the caller may hold threads of torch or OpenCV.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    threads = max(1, min(workers if workers is not None else os.cpu_count() or 1, len(missing)))
+    with ThreadPoolExecutor(threads, thread_name_prefix="segwright-scenes") as pool:  # OpenCV releases Python's lock
         for future in as_completed([pool.submit(_write_scene, job) for job in missing]):
             future.result()
             done += 1
             if progress is not None:
                 progress(done, len(jobs))
+
+
+def _keep_seed(root: Path, seed: int) -> None:
+    """Note the seed in the folder. Raises UserError when scenes of another seed lie there."""
+    note = root / "streets.json"
+    if note.is_file():
+        found = json.loads(note.read_text(encoding="utf-8"))["seed"]
+        if found != seed:
+            raise UserError(
+                f"{root} holds scenes of seed {found}, and seed {seed} was asked for. Choose another folder, or delete "
+                "the old scenes first."
+            )
+    write_json(note, {"seed": seed})
 
 
 def _complete(job: Job) -> bool:

@@ -97,6 +97,11 @@ def channel_histograms(image: NDArray[np.uint8]) -> NDArray[np.int64]:
     return total
 
 
+def names_hash(dataset: Dataset) -> str:
+    """sha256 over the names of a data set in order."""
+    return hashlib.sha256("\n".join(dataset.names).encode()).hexdigest()
+
+
 def fingerprint(dataset: Dataset, space: LabelSpace, progress: Progress | None = None) -> dict[str, Any]:
     """What a run remembers of its data, as plain JSON values, in one pass.
 
@@ -134,7 +139,7 @@ def fingerprint(dataset: Dataset, space: LabelSpace, progress: Progress | None =
         "ignored_share": tally.ignored / max(1, int(tally.histogram_C256[0].sum())),
         "mean": [round(float(v), 8) for v in tally.mean] if tally.pictures else None,
         "std": [round(float(v), 8) for v in tally.std] if tally.pictures else None,
-        "names_sha256": hashlib.sha256("\n".join(dataset.names).encode()).hexdigest(),
+        "names_sha256": names_hash(dataset),
         "sha256": content.hexdigest(),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from segwright.build import build_augmentation, build_dataset, build_loss, build
 from segwright.contracts import Batch, Dataset, UserError
 from segwright.data.cache import MemoryCache, fits_in_memory
 from segwright.data.loading import TrainLoader
-from segwright.data.statistics import class_weights, fingerprint
+from segwright.data.statistics import class_weights, fingerprint, names_hash
 from segwright.inference.running import FORMATS
 from segwright.labels import LabelSpace
 from segwright.losses import total_loss
@@ -170,11 +169,6 @@ def _refuse_other_data(run: Run, train_set: Dataset, validation: Dataset) -> Non
                 f"the {split} pictures are not those that run {run.path} was started with (names or order differ). "
                 f"Resuming would mix two data sets: start a new run with `segwright train {run.recipe_file}`."
             )
-
-
-def names_hash(dataset: Dataset) -> str:
-    """sha256 over the names of a data set in order."""
-    return hashlib.sha256("\n".join(dataset.names).encode()).hexdigest()
 
 
 def _with(recipe: Recipe, section: str, **values: Any) -> Recipe:

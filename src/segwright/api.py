@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,6 +211,7 @@ def summary(
     """Layers of an architecture (by name), a recipe, a run or a model file: output shapes, parameters, operations."""
     from segwright.build import build_segmenter, build_space
     from segwright.models import MODELS
+    from segwright.models.names import did_you_mean
     from segwright.models.summary import summarise
     from segwright.recipe import load_recipe, shipped
 
@@ -224,12 +224,9 @@ def summary(
         return summarise(_model(source, Path(runs))[0].architecture, size)
     except UserError as error:
         known = [*MODELS, *shipped()]
-        close = get_close_matches(str(source), known, n=1)
-        if not close:
+        if not (hint := did_you_mean(str(source), known)):
             raise
-        raise UserError(
-            f"there is no model '{source}'. Did you mean '{close[0]}'? There are: {', '.join(known)}."
-        ) from error
+        raise UserError(f"there is no model '{source}'.{hint} There are: {', '.join(known)}.") from error
 
 
 def doctor(*, runs: Path = RUNS) -> list[Finding]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from segwright.data.augment import AUGMENTATIONS, Augmentation
 from segwright.labels import LabelSpace, load_label_space
 from segwright.losses import LOSSES
 from segwright.models import MODELS, Segmenter, build_architecture
+from segwright.models.names import did_you_mean
 from segwright.recipe import Data, Recipe
 
 
@@ -24,8 +24,7 @@ def component(registry: Mapping[str, Callable[..., Any]], name: str, key: str) -
     """The registry's entry. Raises UserError with the nearest name and all names."""
     if name in registry:
         return registry[name]
-    close = get_close_matches(name, registry, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
+    hint = did_you_mean(name, registry)
     raise UserError(f"{key} is '{name}', which does not exist.{hint} There are: {', '.join(registry)}.")
 
 
@@ -40,8 +39,7 @@ def check_args(create: Callable[..., Any], args: Mapping[str, Any], key: str, *,
     allowed = [name for name in parameters if name not in given]
     for name in args:
         if name not in allowed:
-            close = get_close_matches(name, allowed, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
+            hint = did_you_mean(name, allowed)
             raise UserError(f"{key} has no '{name}'.{hint} Allowed: {', '.join(allowed) or 'nothing'}.")
 
 

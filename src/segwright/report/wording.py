@@ -34,16 +34,6 @@ def count(value: float) -> str:
     return f"{int(value):,}".replace(",", THIN)
 
 
-def short_count(value: int) -> str:
-    """At most four characters for a matrix cell: 950, 41k, 1.2M, 3.4G."""
-    size = float(value)
-    for unit in ("", "k", "M", "G", "T"):
-        if size < 999.5:
-            return f"{size:.1f}{unit}" if unit and size < 9.95 else f"{size:.0f}{unit}"
-        size /= 1000
-    return f"{value:.0e}"
-
-
 def number(value: float | None, digits: int = 3) -> str:
     """Three significant digits without an exponent where that stays short: 0.0031, 0.91, 31.2, 812."""
     if value is None or not math.isfinite(value):

@@ -14,7 +14,20 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "src" / "segwright"
 LAYERS = [
-    *("contracts", "files", "labels", "recipes", "recipe", "data", "models", "losses", "metrics", "build", "runs"),
+    *(
+        "contracts",
+        "files",
+        "names",
+        "labels",
+        "recipes",
+        "recipe",
+        "data",
+        "models",
+        "losses",
+        "metrics",
+        "build",
+        "runs",
+    ),
     *("inference", "training", "evaluation", "export", "report", "web", "api", "cli"),
 ]
 BANNED = {"utils", "util", "misc", "common", "helpers", "helper", "base"}

@@ -16,7 +16,7 @@ from segwright.data.augment import AUGMENTATIONS, Augmentation
 from segwright.labels import LabelSpace, load_label_space
 from segwright.losses import LOSSES
 from segwright.models import MODELS, Segmenter, build_architecture
-from segwright.models.names import did_you_mean
+from segwright.names import did_you_mean
 from segwright.recipe import Data, Recipe
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from segwright.contracts import IGNORE, DataError, UserError
 from segwright.labels.causes import likely_cause
+from segwright.names import did_you_mean
 
 RGB = tuple[int, int, int]
 MAX_CLASSES = 250  # ids are uint8 and 255 is IGNORE
@@ -285,6 +285,5 @@ def load_label_space(name: str) -> LabelSpace:
         if not isinstance(content, Mapping):
             raise UserError(f"{path}: expected a mapping with `name` and `classes`, found {type(content).__name__}.")
         return LabelSpace.from_dict(content, where=str(path))
-    close = get_close_matches(name, catalogue(), n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
+    hint = did_you_mean(name, catalogue())
     raise UserError(f"unknown label space '{name}'.{hint} Shipped: {', '.join(catalogue())}; or give a .yaml file.")

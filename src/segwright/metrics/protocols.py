@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 
 import numpy as np
 
 from segwright.contracts import UserError
 from segwright.metrics.scores import Floats, Scores, mean_defined
+from segwright.names import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,4 @@ def find_protocol(name: str) -> Protocol:
     """A protocol by name. Raises UserError with the nearest name."""
     if name in PROTOCOLS:
         return PROTOCOLS[name]
-    close = get_close_matches(name, PROTOCOLS, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
-    raise UserError(f"unknown protocol '{name}'.{hint} Known: {', '.join(PROTOCOLS)}.")
+    raise UserError(f"unknown protocol '{name}'.{did_you_mean(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}.")

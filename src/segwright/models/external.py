@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from segwright.contracts import Outputs, UserError
-from segwright.models.names import did_you_mean
 from segwright.models.tracing import evaluation_mode, trace, without_memory
+from segwright.names import did_you_mean
 
 SET_HERE = {
     "classes": "the label space sets it",

@@ -12,8 +12,8 @@ from torch import nn
 from segwright.contracts import UserError
 from segwright.models.external import SmpNet
 from segwright.models.fast_scnn import FastSCNN
-from segwright.models.names import did_you_mean
 from segwright.models.unet import UNet
+from segwright.names import did_you_mean
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "unet": UNet,

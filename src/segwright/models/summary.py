@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segwright.contracts import UserError
-from segwright.models.names import did_you_mean
 from segwright.models.registry import CARDS, MODELS
 from segwright.models.tracing import evaluation_mode, trace, without_memory
+from segwright.names import did_you_mean
 
 OUTSIDE = "(outside layers)"
 

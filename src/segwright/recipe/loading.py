@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from segwright.contracts import UserError
+from segwright.names import did_you_mean
 from segwright.recipe.schema import ALIASES, Data, Recipe, keys
 
 
@@ -63,8 +64,7 @@ def _read(source: str | Path) -> tuple[str, str]:
     recipes = shipped()
     if str(source) in recipes:
         return recipes[str(source)], f"{source}.yaml"
-    close = get_close_matches(str(source), recipes, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
+    hint = did_you_mean(str(source), recipes)
     raise UserError(
         f"'{source}' is neither a folder, a .yaml file nor a shipped recipe.{hint} Shipped: {', '.join(recipes)}."
     )

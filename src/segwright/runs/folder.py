@@ -6,12 +6,12 @@ import json
 import os
 import secrets
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from segwright.contracts import DataError, UserError
 from segwright.files import remove_leftovers, write_json, write_text
+from segwright.names import did_you_mean
 
 ADJECTIVES = (
     "amber bold brisk calm clear crisp deep fair fleet gentle keen light lucid mellow quiet rapid silver swift vivid warm"
@@ -153,8 +153,8 @@ def find_run(source: str | Path, *, runs: Path = Path("runs")) -> Run:
         if (path / "recipe.yaml").is_file():
             return Run(path.resolve() if path.is_symlink() else path)
     known = sorted(p.parent.name for p in runs.glob("*/recipe.yaml")) if runs.is_dir() else []
-    close = get_close_matches(Path(source).name, known, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else (f" Runs here: {', '.join(known[:10])}." if known else "")
+    here = f" Runs here: {', '.join(known[:10])}." if known else ""
+    hint = did_you_mean(Path(source).name, known) or here
     raise UserError(f"there is no run '{source}' (a run is a folder with a recipe.yaml).{hint}")
 
 

@@ -1,16 +1,13 @@
-"""The verbs of Segwright as plain functions with result objects. The command line calls these and nothing else.
-
-Each function imports what it needs when it is called, so that `import segwright` stays light.
-"""
+"""Train, evaluate, predict, report, and what describes models and machine."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from segwright.api.showing import counting, new_console
 from segwright.contracts import UserError
 
 if TYPE_CHECKING:
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
     from segwright.runs.environment import Finding
 
 RUNS = Path("runs")
-WIDTH = 140
-"""Columns where the output is not a terminal, so that log lines stay whole."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ def train(
     from segwright.recipe import load_recipe
     from segwright.training.prepare import start
 
-    console = console or _console()
+    console = console or new_console()
     if Path(source).is_dir() and not (Path(source) / "recipe.yaml").is_file():
         from segwright.training.plan import plan_folder
 
@@ -80,7 +75,7 @@ def resume(run: str | Path, *, runs: Path = RUNS, console: Console | None = None
     from segwright.runs import find_run
     from segwright.training.prepare import resume as prepare_again
 
-    console = console or _console()
+    console = console or new_console()
     found = find_run(run, runs=Path(runs))
     trainer = prepare_again(found, console=console)
     if trainer.finished:
@@ -116,12 +111,12 @@ def evaluate(
     from segwright.build import build_dataset, pick_device
     from segwright.evaluation.evaluate import evaluate as score
 
-    console = console or _console()
+    console = console or new_console()
     segmenter, checkpoint, run = _model(source, Path(runs))
     data, default_protocol = _data_of(run, segmenter, overrides)
     split = split or data.val
     dataset = build_dataset(data, split, segmenter.labels)
-    with _counting(console, f"scoring {split}") as progress:
+    with counting(console, f"scoring {split}") as progress:
         result = score(
             segmenter,
             dataset,
@@ -158,7 +153,7 @@ def predict(
     from segwright.build import pick_device
     from segwright.inference.predictor import Predictor, predict_paths
 
-    console = console or _console()
+    console = console or new_console()
     found: dict[str, list[PredictedFile]] = {}
     for source in sources:
         segmenter, checkpoint, run = _model(source, Path(runs))
@@ -166,7 +161,7 @@ def predict(
         console.print(f"{name}: licence of the weights: {segmenter.licence}", highlight=False, markup=False)
         predictor = Predictor(segmenter, device=pick_device(device))
         target = Path(out) / name if len(sources) > 1 else Path(out)
-        with _counting(console, "predicting") as progress:
+        with counting(console, "predicting") as progress:
             found[name] = predict_paths(
                 predictor,
                 Path(pictures),
@@ -188,7 +183,7 @@ def write_report(source: str | Path, *, runs: Path = RUNS, console: Console | No
     from segwright.report.compose import compose
     from segwright.runs import find_run
 
-    console = console or _console()
+    console = console or new_console()
     run = find_run(source, runs=Path(runs))
     recipe = load_recipe(run.recipe_file).recipe
     scored = run.path / "evaluation" / f"{recipe.data.val}.json"
@@ -211,8 +206,8 @@ def summary(
     """Layers of an architecture (by name), a recipe, a run or a model file: output shapes, parameters, operations."""
     from segwright.build import build_segmenter, build_space
     from segwright.models import MODELS
-    from segwright.models.names import did_you_mean
     from segwright.models.summary import summarise
+    from segwright.names import did_you_mean
     from segwright.recipe import load_recipe, shipped
 
     if str(source) in MODELS:
@@ -253,7 +248,7 @@ def make_streets(
     """Write generated street scenes in the folder layout of Cityscapes; read them with `data.name=cityscapes`."""
     from segwright.data.streets import write_streets
 
-    with _counting(console or _console(), "drawing scenes") as progress:
+    with counting(console or new_console(), "drawing scenes") as progress:
         write_streets(Path(root), counts={"train": train, "val": val}, size=size, seed=seed, progress=progress)
     return Path(root)
 
@@ -286,15 +281,3 @@ def _data_of(run: Run | None, segmenter: Segmenter, overrides: Sequence[str]) ->
         recipe = load_recipe(run.recipe_file, overrides).recipe
         return recipe.data, recipe.protocol
     return data_from(overrides, labels=segmenter.labels.to_dict()), "pooled"
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else WIDTH)
-
-
-def _counting(console: Console, what: str) -> Any:
-    from segwright.training.prepare import Counting
-
-    return Counting(console, what)

@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from segwright import api
+from segwright.cli.data import data_app
+from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, example, parse_size
 from segwright.contracts import SegwrightError, UserError
 
 app = typer.Typer(
@@ -27,18 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:0, mps.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
-def example(*lines: str) -> str:
-    """The epilog of a verb's help."""
-    return "Example:\n\n" + "\n\n".join(f"  [cyan]{line}[/]" for line in lines)
 
 
 def _version(wanted: bool) -> None:
@@ -242,36 +233,6 @@ def doctor(runs: Runs = api.RUNS, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@data_app.command("streets", epilog=example("segwright data streets DIR --train 200 --val 50 --size 512x1024"))
-def data_streets(
-    root: Annotated[Path, typer.Argument(help="Folder to write into.")],
-    train: Annotated[int, typer.Option(min=0, help="Training scenes.")] = 200,
-    val: Annotated[int, typer.Option(min=0, help="Validation scenes.")] = 50,
-    size: Annotated[str, typer.Option(help="Picture size, HEIGHTxWIDTH, up to 1024x2048.")] = "512x1024",
-    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")] = 0,
-) -> None:
-    """Draw street scenes with exact labels, in the folder layout of Cityscapes."""
-    written = api.make_streets(root, train=train, val=val, size=parse_size(size), seed=seed, console=console())
-    console().print(
-        f"{train} training and {val} validation scenes in {written}. Train on them:\n"
-        f"  segwright train streets-demo data.root={written}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """`512x1024` -> (512, 1024): height, width."""
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
-        raise UserError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 512x1024.")
-    return int(parts[0]), int(parts[1])
-
-
-def console(quiet: bool = False) -> Console:
-    return Console(quiet=quiet, width=None if sys.stdout.isatty() else api.WIDTH)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `segwright`. `--debug` anywhere shows tracebacks."""
     # OpenMP's threads spin for milliseconds while they wait for each other. When another program wants a core too, that
@@ -297,7 +258,3 @@ def _fail(message: str, code: int, debug: bool) -> None:
     text = message if code >= 128 else f"error: {message}"  # 128 and up: stopped by a signal, which is no error
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,5 @@
+"""`python -m segwright.cli`."""
+
+from segwright.cli.app import main
+
+main()

@@ -1,0 +1,35 @@
+"""What the verbs of the command line share: option types, the console, sizes, examples."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from segwright import api
+from segwright.contracts import UserError
+
+Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:0, mps.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def example(*lines: str) -> str:
+    """The epilog of a verb's help."""
+    return "Example:\n\n" + "\n\n".join(f"  [cyan]{line}[/]" for line in lines)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`512x1024` -> (512, 1024): height, width."""
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+        raise UserError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 512x1024.")
+    return int(parts[0]), int(parts[1])
+
+
+def console(quiet: bool = False) -> Console:
+    return Console(quiet=quiet, width=None if sys.stdout.isatty() else api.WIDTH)

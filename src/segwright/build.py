@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from torch import nn
 from segwright.contracts import Dataset, UserError
 from segwright.data import DATASETS, WEIGHTS_LICENCES
 from segwright.data.augment import AUGMENTATIONS, Augmentation
+from segwright.data.mixing import Mixture, Part, mix
 from segwright.labels import LabelSpace, load_label_space
+from segwright.labels.mapping import LabelMap, map_labels
 from segwright.losses import LOSSES
 from segwright.models import MODELS, Segmenter, build_architecture
 from segwright.names import did_you_mean
-from segwright.recipe import Data, Recipe
+from segwright.recipe import Data, Recipe, Source
 
 
 def component(registry: Mapping[str, Callable[..., Any]], name: str, key: str) -> Callable[..., Any]:
@@ -51,13 +53,74 @@ def create(factory: Callable[..., Any], *positional: Any, key: str, args: Mappin
         raise UserError(f"{key} do not suit: {error}. Given: {dict(args)}.") from error
 
 
-def build_space(data: Data) -> LabelSpace:
-    if isinstance(data.labels, dict):
-        return LabelSpace.from_dict(data.labels, where="data.labels")
-    return load_label_space(data.labels)
+def build_space(labels: str | Mapping[str, Any], key: str = "data.labels") -> LabelSpace:
+    """A label space by name or file, or one written out in the recipe. key: how the user spells it."""
+    return LabelSpace.from_dict(labels, where=key) if isinstance(labels, Mapping) else load_label_space(labels)
 
 
-def build_dataset(data: Data, split: str, space: LabelSpace) -> Dataset:
+def model_space(recipe: Recipe) -> LabelSpace:
+    """The classes that the model predicts: those of the data, unless `model.labels` names others."""
+    if recipe.model.labels is not None:
+        return build_space(recipe.model.labels, "model.labels")
+    return build_space(recipe.data.labels)
+
+
+def score_space(recipe: Recipe) -> LabelSpace:
+    """The classes that validation and report score: the model's, unless `score_labels` names others."""
+    return model_space(recipe) if recipe.score_labels is None else build_space(recipe.score_labels, "score_labels")
+
+
+def prediction_map(model: LabelSpace, scored: LabelSpace) -> LabelMap | None:
+    """How predictions are told in the scored space; None where both have the same classes."""
+    return None if model.class_names == scored.class_names else map_labels(model, scored)
+
+
+def build_training_set(recipe: Recipe, target: LabelSpace) -> Mixture:
+    """Everything that is trained on, each data set's labels told in the target space.
+
+    Raises UserError when a data set has no class in common with it, or is multi-label.
+    """
+    data = recipe.data
+    titles = _titles([data.name, *(source.name for source in data.also)])
+    space = build_space(data.labels)
+    parts = [_part(titles[0], build_dataset(data, data.train, space), space, target)]
+    for number, (title, source) in enumerate(zip(titles[1:], data.also, strict=True)):
+        space = build_space(source.labels, f"data.also[{number}].labels")
+        parts.append(_part(title, build_dataset(source, source.train, space), space, target))
+    return mix(parts)
+
+
+def build_scored_set(data: Data, split: str, target: LabelSpace) -> Dataset:
+    """One split with its labels told in the target space, for validation and evaluation.
+
+    Raises UserError when a class of the data may be several of the target's: then nothing says which one is right.
+    """
+    space = build_space(data.labels)
+    part = _part(data.name, build_dataset(data, split, space), space, target)
+    if part.map.coarse:
+        name, several = next(iter(part.map.coarse.items()))
+        raise UserError(
+            f"split '{split}' of {data.name} is labelled in '{space.name}', which is coarser than '{target.name}': "
+            f"'{name}' may be {' or '.join(several)}, so it cannot be scored there. Score in its own space: "
+            f"score_labels={space.name} in a recipe, --labels {space.name} in `segwright evaluate`."
+        )
+    return mix([part]).dataset
+
+
+def _part(title: str, dataset: Dataset, space: LabelSpace, target: LabelSpace) -> Part:
+    if not space.exclusive:
+        raise UserError(
+            f"label space '{space.name}' is multi-label; only exclusive spaces are trained and scored here."
+        )
+    return Part(title=title, dataset=dataset, map=map_labels(space, target))
+
+
+def _titles(names: Sequence[str]) -> list[str]:
+    """Each name once: camvid, camvid-2."""
+    return [n if n not in names[:i] else f"{n}-{names[: i + 1].count(n)}" for i, n in enumerate(names)]
+
+
+def build_dataset(data: Data | Source, split: str, space: LabelSpace) -> Dataset:
     """The reader of one split."""
     factory = component(DATASETS, data.name, "data.name")
     check_args(factory, data.args, "data.args", given=("root", "split", "labels"))
@@ -82,8 +145,13 @@ def build_segmenter(recipe: Recipe, space: LabelSpace, *, fresh: bool = True) ->
         labels=space,
         model={"name": recipe.model.name, "args": dict(recipe.model.args)},
         short_side=recipe.model.short_side,
-        licence=WEIGHTS_LICENCES.get(recipe.data.name, "not stated"),
+        licence=_licence([recipe.data.name, *(source.name for source in recipe.data.also)]),
     )
+
+
+def _licence(data_sets: Sequence[str]) -> str:
+    """Licence of weights trained on these data sets: all of theirs."""
+    return "; ".join(dict.fromkeys(WEIGHTS_LICENCES.get(name, "not stated") for name in data_sets))
 
 
 def build_augmentation(recipe: Recipe, stride: int) -> Augmentation:

@@ -6,7 +6,7 @@ Letters: B batch, C colour, H W pixels, K classes, h w reduced sizes, Q queries.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -43,6 +43,7 @@ class Sample:
 
     planes: `rgb` is uint8 [H, W, 3], 0..255, in RGB order.
     labels: uint8 [H, W], class ids 0..K-1 or IGNORE (bool [K, H, W] in a multi-label space); None where there is no mask.
+    Where data sets with different label spaces are mixed, ids from K on stand for sets of classes (`data.mixing`).
     instances: int32 [H, W], or None where the data set has none.
     """
 
@@ -80,7 +81,8 @@ class Batch:
     """Samples of one size, stacked.
 
     image: uint8 [B, C, H, W] in RGB order, until the Segmenter normalises it.
-    labels: int64 [B, H, W], 0..K-1 or IGNORE.
+    labels: int64 [B, H, W], 0..K-1 or IGNORE; K..L-1 where a membership says which classes these stand for.
+    membership_LK: bool [L, K], row y: the classes that label y may be, one for y < K; None when every label is a class.
     """
 
     image: Tensor
@@ -89,16 +91,17 @@ class Batch:
     weights: Tensor
     index: int = field(default=0)
     """Position of the batch in its epoch."""
+    membership_LK: Tensor | None = None
 
     def to(self, device: str) -> Batch:
         if device == "cpu":
             return self
-        return Batch(
+        return replace(
+            self,
             image=self.image.to(device, non_blocking=True),
             labels=self.labels.to(device, non_blocking=True),
-            names=self.names,
             weights=self.weights.to(device, non_blocking=True),
-            index=self.index,
+            membership_LK=None if self.membership_LK is None else self.membership_LK.to(device, non_blocking=True),
         )
 
 

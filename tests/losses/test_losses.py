@@ -118,3 +118,68 @@ def test_low_resolution_logits_and_auxiliary_heads_are_counted_once_each() -> No
 def test_impossible_arguments_are_refused(args: dict[str, object]) -> None:
     with pytest.raises(UserError, match="loss.args"):
         CrossEntropy(K, **args)  # type: ignore[arg-type]
+
+
+def marginal_loss(
+    logits: Tensor, labels: Tensor, sets: dict[int, list[int]], weights: list[float], smoothing: float
+) -> float:
+    """The definition, pixel by pixel in float64: (1 - s) · w̄ · -log of the set's probability + s · mean of w_k · -log p_k."""
+    total = share = 0.0
+    for logit_K, label in zip(
+        logits.detach().double().movedim(1, -1).reshape(-1, K), labels.flatten().tolist(), strict=True
+    ):
+        if label == IGNORE:
+            continue
+        p = (logit_K - logit_K.max()).exp()
+        p = p / p.sum()
+        members = sets.get(label, [label])
+        mean_weight = sum(weights[k] for k in members) / len(members)
+        smooth = -sum(weights[k] * math.log(p[k]) for k in range(K)) / K
+        total += -(1 - smoothing) * mean_weight * math.log(sum(p[k] for k in members)) + smoothing * smooth
+        share += mean_weight
+    return total / share
+
+
+@pytest.mark.parametrize("name", LOSSES)
+class TestLabelsThatAreSetsOfClasses:
+    """Where data sets with different label spaces are mixed, labels from K on stand for several classes."""
+
+    def test_a_set_of_one_is_the_class_itself(self, name: str) -> None:
+        logits, labels = example()
+        membership = torch.cat([torch.eye(K, dtype=torch.bool)] * 2)
+        told_twice = torch.where((labels == 2) | (labels == 4), labels + K, labels)
+        loss = LOSSES[name](K)
+        assert torch.allclose(loss(logits, told_twice, None, membership), loss(logits, labels), rtol=1e-5)
+
+    def test_the_set_of_all_classes_teaches_nothing(self, name: str) -> None:
+        logits, labels = example()
+        membership = torch.cat([torch.eye(K, dtype=torch.bool), torch.ones(1, K, dtype=torch.bool)])
+        value = LOSSES[name](K)(logits, torch.full_like(labels, K), None, membership)
+        value.backward()
+        assert logits.grad is not None
+        assert logits.grad.abs().max() < 1e-6
+
+    def test_gradient_favours_the_members_and_nothing_else(self, name: str) -> None:
+        logits, labels = example()
+        members = torch.tensor([False, True, False, True, False])
+        membership = torch.cat([torch.eye(K, dtype=torch.bool), members[None]])
+        LOSSES[name](K)(logits, torch.full_like(labels, K), None, membership).backward()
+        assert logits.grad is not None
+        assert (logits.grad[:, members] < 0).all()
+        assert (logits.grad[:, ~members] > 0).all()
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10_000), weighted=st.booleans(), smoothing=st.sampled_from([0.0, 0.1]))
+def test_cross_entropy_of_sets_is_its_definition(seed: int, weighted: bool, smoothing: float) -> None:
+    logits, labels = example(seed)
+    sets = {K: [0, 1], K + 1: [1, 2, 4]}
+    membership = torch.cat([torch.eye(K, dtype=torch.bool), torch.zeros(2, K, dtype=torch.bool)])
+    for label, members in sets.items():
+        membership[label, members] = True
+    chosen = torch.rand(labels.shape, generator=torch.Generator().manual_seed(seed))
+    labels = torch.where(chosen < 0.3, K, torch.where(chosen < 0.5, K + 1, labels))
+    weights = [0.5, 1.0, 2.0, 0.1, 3.0] if weighted else [1.0] * K
+    loss = CrossEntropy(K, class_weights=weights if weighted else None, label_smoothing=smoothing)
+    ours = loss(logits, labels, None, membership)
+    assert math.isclose(ours.item(), marginal_loss(logits, labels, sets, weights, smoothing), rel_tol=1e-4)

@@ -12,18 +12,9 @@ import torch.nn.functional as F
 from segwright.contracts import Outputs
 from segwright.models import CARDS, MODELS, Segmenter, build_architecture, load_segmenter, save_segmenter
 from tests.models.conftest import pictures, space, with_real_statistics
+from tests.models.entries import DEPTHWISE, ENTRIES
 
 K = 5
-ENTRIES: dict[str, dict[str, Any]] = {
-    "unet": {"width": 8, "depth": 3},
-    "fast_scnn": {"width": 0.5},
-    "fast_scnn finer": {"width": 0.25, "head_stride": 4, "auxiliary": True},
-    "smp": {"architecture": "Unet", "encoder": "resnet18", "decoder_channels": [32, 16, 16, 16, 8]},
-    "smp DeepLabV3Plus": {"architecture": "DeepLabV3Plus", "encoder": "mobilenet_v2", "decoder_channels": 32},
-    "smp transformer": {"architecture": "segformer", "encoder": "mit_b0"},
-    "smp shallow": {"architecture": "PSPNet", "encoder": "resnet18"},
-}
-DEPTHWISE = {"fast_scnn", "fast_scnn finer", "smp DeepLabV3Plus"}
 every_entry = pytest.mark.parametrize("entry", ENTRIES)
 
 

@@ -93,4 +93,4 @@ def test_weights_out_of_reach_say_what_is_needed(encoder: str, repo: str, monkey
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
     with pytest.raises(UserError) as caught:
         SmpNet(3, encoder=encoder, encoder_weights="imagenet")
-    assert all(part in str(caught.value) for part in (repo, "model.safetensors", "encoder_weights: null"))
+    assert all(part in str(caught.value) for part in (repo, "model.safetensors", "weights: null"))

@@ -99,6 +99,7 @@ def evaluate(
     *,
     split: str | None = None,
     protocol: str | None = None,
+    labels: str | None = None,
     device: str = "auto",
     runs: Path = RUNS,
     console: Console | None = None,
@@ -106,19 +107,25 @@ def evaluate(
     """Score a run's best model, or a .safetensors file, on a labelled split, at the pictures' original size.
 
     overrides: `data.*` keys, to score on other data than the run's own (a bare model file needs data.name and data.root).
+    labels: label space to score in (a name or a .yaml file), in which truth and predictions are told; by default the
+    recipe's `score_labels`, else the model's.
     The result is saved as evaluation/SPLIT.json in the run, when the run's own data was scored.
     """
-    from segwright.build import build_dataset, pick_device
+    from segwright.build import build_scored_set, build_space, pick_device, prediction_map, score_space
     from segwright.evaluation.evaluate import evaluate as score
+    from segwright.models.converted import in_space
+    from segwright.recipe import load_recipe
 
     console = console or new_console()
     segmenter, checkpoint, run = _model(source, Path(runs))
     data, default_protocol = _data_of(run, segmenter, overrides)
     split = split or data.val
-    dataset = build_dataset(data, split, segmenter.labels)
+    own_space = score_space(load_recipe(run.recipe_file).recipe) if run else segmenter.labels
+    space = own_space if labels is None else build_space(labels, "--labels")
+    dataset = build_scored_set(data, split, space)
     with counting(console, f"scoring {split}") as progress:
         result = score(
-            segmenter,
+            in_space(segmenter, prediction_map(segmenter.labels, space)),
             dataset,
             run=run.name if run else checkpoint.stem,
             checkpoint=checkpoint.name,
@@ -130,8 +137,9 @@ def evaluate(
             progress=progress,
         )
     if run and not overrides:
-        own = result.protocol == default_protocol  # the report shows the recipe's protocol
-        result.save(run.path / "evaluation" / (f"{split}.json" if own else f"{split}-{result.protocol}.json"))
+        # the report shows the recipe's protocol and space
+        other = ([result.protocol] if result.protocol != default_protocol else []) + ([space.name] if labels else [])
+        result.save(run.path / "evaluation" / f"{'-'.join([split, *other])}.json")
     return result
 
 
@@ -142,24 +150,29 @@ def predict(
     *,
     write: Sequence[str] = ("overlay", "color", "ids"),
     opacity: float = 0.5,
+    labels: str | None = None,
     device: str = "auto",
     runs: Path = RUNS,
     console: Console | None = None,
 ) -> dict[str, list[PredictedFile]]:
     """Segment a picture or a folder of pictures with one or more models.
 
+    labels: label space in which the predictions are told (a name or a .yaml file); by default each model's own.
     Writes STEM_overlay, STEM_color and STEM_ids into `out` (into out/RUN for several models). Returns the files by model.
     """
-    from segwright.build import pick_device
+    from segwright.build import build_space, pick_device, prediction_map
     from segwright.inference.predictor import Predictor, predict_paths
+    from segwright.models.converted import in_space
 
     console = console or new_console()
+    space = None if labels is None else build_space(labels, "--labels")
     found: dict[str, list[PredictedFile]] = {}
     for source in sources:
         segmenter, checkpoint, run = _model(source, Path(runs))
         name = run.name if run else checkpoint.stem
         console.print(f"{name}: licence of the weights: {segmenter.licence}", highlight=False, markup=False)
-        predictor = Predictor(segmenter, device=pick_device(device))
+        told = None if space is None else prediction_map(segmenter.labels, space)
+        predictor = Predictor(in_space(segmenter, told), device=pick_device(device))
         target = Path(out) / name if len(sources) > 1 else Path(out)
         with counting(console, "predicting") as progress:
             found[name] = predict_paths(
@@ -176,8 +189,9 @@ def predict(
 
 def write_report(source: str | Path, *, runs: Path = RUNS, console: Console | None = None) -> Path:
     """Write the run's report.html again from what the run holds (evaluating first if it was never scored)."""
-    from segwright.build import build_dataset
+    from segwright.build import build_scored_set, prediction_map
     from segwright.evaluation.result import Evaluation
+    from segwright.models.converted import in_space
     from segwright.recipe import load_recipe
     from segwright.report import html
     from segwright.report.compose import compose
@@ -189,8 +203,9 @@ def write_report(source: str | Path, *, runs: Path = RUNS, console: Console | No
     scored = run.path / "evaluation" / f"{recipe.data.val}.json"
     evaluation = Evaluation.load(scored) if scored.is_file() else evaluate(run.path, console=console)
     segmenter, _, _ = _model(run.path, Path(runs))
-    dataset = build_dataset(recipe.data, evaluation.split, segmenter.labels)
-    return html.write_report(compose(run, recipe, evaluation, segmenter, dataset), run.report_file)
+    dataset = build_scored_set(recipe.data, evaluation.split, evaluation.space)
+    seen = in_space(segmenter, prediction_map(segmenter.labels, evaluation.space))
+    return html.write_report(compose(run, recipe, evaluation, seen, dataset), run.report_file)
 
 
 def list_models(*, num_classes: int = 19) -> list[ModelFacts]:
@@ -204,7 +219,7 @@ def summary(
     source: str | Path, *, size: tuple[int, int] = (512, 1024), num_classes: int = 19, runs: Path = RUNS
 ) -> Summary:
     """Layers of an architecture (by name), a recipe, a run or a model file: output shapes, parameters, operations."""
-    from segwright.build import build_segmenter, build_space
+    from segwright.build import build_segmenter, model_space
     from segwright.models import MODELS
     from segwright.models.summary import summarise
     from segwright.names import did_you_mean
@@ -214,7 +229,7 @@ def summary(
         return summarise(MODELS[str(source)](num_classes), size)
     if str(source) in shipped() or Path(source).suffix in (".yaml", ".yml"):
         recipe = load_recipe(source).recipe
-        return summarise(build_segmenter(recipe, build_space(recipe.data)).architecture, size)
+        return summarise(build_segmenter(recipe, model_space(recipe)).architecture, size)
     try:
         return summarise(_model(source, Path(runs))[0].architecture, size)
     except UserError as error:
@@ -267,10 +282,10 @@ def _data_of(run: Run | None, segmenter: Segmenter, overrides: Sequence[str]) ->
     from segwright.recipe.loading import data_from
 
     wrong = [o for o in overrides if not o.startswith(("data.", "root="))]
-    wrong += [o for o in overrides if o.startswith("data.labels")]
     if wrong:
         raise UserError(
-            f"'{wrong[0]}': evaluate takes data.* keys but data.labels; everything else is fixed in the model."
+            f"'{wrong[0]}': evaluate takes data.* keys alone; everything else is fixed in the model. To score in another "
+            "label space, use --labels."
         )
     if run is None and not any(o.startswith("data.name=") for o in overrides):
         raise UserError(

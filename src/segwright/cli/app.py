@@ -18,8 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from segwright import api
+from segwright.cli import data_check as _data_check  # noqa: F401  adds its verbs to data_app
+from segwright.cli import data_show as _data_show  # noqa: F401
 from segwright.cli.data import data_app
 from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, example, parse_size
+from segwright.cli.labels import labels_app
 from segwright.contracts import SegwrightError, UserError
 
 app = typer.Typer(
@@ -30,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(labels_app, name="labels")
 
 
 def _version(wanted: bool) -> None:
@@ -107,13 +111,24 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split to score; the validation split by default.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Scoring definition: pooled, camvid.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="SPACE", help="Label space to score in; the model's by default.")
+    ] = None,
     device: Device = "auto",
     runs: Runs = api.RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on labelled pictures, at their original size."""
+    quiet = console(as_json)
     result = api.evaluate(
-        model, overrides or [], split=split, protocol=protocol, device=device, runs=runs, console=console(as_json)
+        model,
+        overrides or [],
+        split=split,
+        protocol=protocol,
+        labels=labels,
+        device=device,
+        runs=runs,
+        console=quiet,
     )
     if as_json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
@@ -135,6 +150,9 @@ def predict(
         list[str] | None, typer.Option(help="overlay, color, ids; may be repeated. Default: all three.")
     ] = None,
     opacity: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the overlay's colours.")] = 0.5,
+    labels: Annotated[
+        str | None, typer.Option(metavar="SPACE", help="Label space to predict in; the model's by default.")
+    ] = None,
     device: Device = "auto",
     runs: Runs = api.RUNS,
 ) -> None:
@@ -150,6 +168,7 @@ def predict(
         out,
         write=write or ("overlay", "color", "ids"),
         opacity=opacity,
+        labels=labels,
         device=device,
         runs=runs,
         console=console(),

@@ -11,11 +11,12 @@ from segwright.inference.running import Progress
 from segwright.metrics.protocols import find_protocol
 
 if TYPE_CHECKING:
+    from segwright.models.converted import Converted
     from segwright.models.segmenter import Segmenter
 
 
 def evaluate(
-    segmenter: Segmenter,
+    segmenter: Segmenter | Converted,
     dataset: Dataset,
     *,
     run: str,

@@ -20,6 +20,7 @@ from torch import Tensor
 from segwright.contracts import DataError, Dataset, Sample, SegwrightError, UserError
 from segwright.inference.running import Progress, as_image, check_mode, computing, no_training, read_ahead
 from segwright.metrics.confusion import confusion
+from segwright.models.converted import Converted
 
 if TYPE_CHECKING:
     from segwright.models.segmenter import Segmenter
@@ -45,7 +46,7 @@ class Measured:
 
 
 def measure(
-    segmenter: Segmenter,
+    segmenter: Segmenter | Converted,
     dataset: Dataset,
     *,
     device: str,
@@ -56,13 +57,15 @@ def measure(
 ) -> Measured:
     """Predict every sample at its original size, one at a time, and count.
 
-    device: where to run; the segmenter is moved there and stays. precision: fp32, bf16 or fp16.
+    segmenter: predicts in the label space of the data set's labels. device: where to run; the segmenter is moved there and stays. precision: fp32, bf16 or fp16.
     memory_format: contiguous or channels_last. loss: also compute it on each picture's full-size logits.
     The next sample is read while the model runs. At most one picture's logits exist at a time; without `loss` none do.
     Every submodule is back in its mode (training or evaluation) afterwards. An empty data set gives zero pictures.
     Raises DataError naming the sample when its labels are missing, do not fit the picture or hold unknown ids.
     """
     check_mode(precision, memory_format)
+    if loss is not None and isinstance(segmenter, Converted):
+        raise ValueError("a loss compares scores in the model's own label space; this model is seen in another")
     if not segmenter.labels.exclusive:
         raise UserError(f"label space '{segmenter.labels.name}' is multi-label; only exclusive spaces can be scored.")
     started = time.perf_counter()
@@ -76,7 +79,7 @@ def measure(
         for index, (sample, labels_HW) in enumerate(samples):
             image = as_image(sample.rgb, device, memory_format)
             labels = torch.from_numpy(np.require(labels_HW, requirements=["C", "W"]))[None].to(device)
-            if loss is None:
+            if loss is None or isinstance(segmenter, Converted):
                 ids = segmenter.ids(image)
             else:
                 logits = segmenter(image)

@@ -26,6 +26,7 @@ from segwright.inference.running import FORMATS, Progress, as_image, check_mode,
 from segwright.labels import LabelSpace
 
 if TYPE_CHECKING:
+    from segwright.models.converted import Converted
     from segwright.models.segmenter import Segmenter
 
 KINDS = ("overlay", "color", "ids")
@@ -42,7 +43,7 @@ class Predictor:
 
     def __init__(
         self,
-        segmenter: Segmenter,
+        segmenter: Segmenter | Converted,
         *,
         device: str = "auto",
         precision: str = "fp32",

@@ -25,7 +25,13 @@ def at_label_size(logits_BKhw: Tensor, labels_BHW: Tensor) -> Tensor:
 def total_loss(loss: nn.Module, outputs: Outputs, batch: Batch) -> Tensor:
     """Loss of the main logits plus AUXILIARY_WEIGHT times that of each auxiliary head. Float scalar."""
     weights = None if bool((batch.weights == 1).all()) else batch.weights
-    total: Tensor = loss(at_label_size(outputs.logits_BKhw, batch.labels), batch.labels, weights)
+
+    def one(logits_BKhw: Tensor) -> Tensor:
+        logits_BKHW = at_label_size(logits_BKhw, batch.labels)
+        value: Tensor = loss(logits_BKHW, batch.labels, weights, batch.membership_LK)
+        return value
+
+    total = one(outputs.logits_BKhw)
     for logits_BKhw in outputs.auxiliary:
-        total = total + AUXILIARY_WEIGHT * loss(at_label_size(logits_BKhw, batch.labels), batch.labels, weights)
+        total = total + AUXILIARY_WEIGHT * one(logits_BKhw)
     return total

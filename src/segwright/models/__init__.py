@@ -1,6 +1,7 @@
 """Architectures, the Segmenter around them, and its one-file form."""
 
-from segwright.models.registry import CARDS, MODELS, ModelCard, build_architecture
+from segwright.models.card import ModelCard
+from segwright.models.registry import CARDS, MODELS, build_architecture
 from segwright.models.segmenter import Segmenter
 from segwright.models.weights import load_segmenter, save_segmenter
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from segwright.contracts import Outputs, UserError
+from segwright.models.card import Entry, ModelCard
+from segwright.models.hub import check_hub, check_timm_weights
 from segwright.models.tracing import evaluation_mode, trace, without_memory
 from segwright.names import did_you_mean
 
@@ -108,7 +110,7 @@ def _check_encoder(name: str, weights: str | None) -> None:
             f"smp: encoder '{name}' has no weights '{weights}'. There are: {', '.join(available) or 'none'}; "
             "or `encoder_weights: null` to train from scratch."
         )
-    _check_hub(name, available[weights]["repo_id"], available[weights]["revision"])
+    check_hub(f"encoder '{name}'", available[weights]["repo_id"], available[weights]["revision"])
 
 
 def _check_timm(name: str, weights: str | None) -> None:
@@ -119,32 +121,7 @@ def _check_timm(name: str, weights: str | None) -> None:
         raise UserError(f"smp: timm has no model '{name}'.{hint} `timm.list_models()` lists all of them.")
     if weights is None:
         return
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.hf_hub_id:
-        raise UserError(f"smp: timm has no weights for '{name}'. Use `encoder_weights: null` to train from scratch.")
-    _check_hub(f"tu-{name}", config.hf_hub_id, None)
-
-
-def _check_hub(encoder: str, repo: str, revision: str | None, file: str = "model.safetensors") -> None:
-    """Raise UserError at once where the weights are neither in the cache nor on a hub that answers."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
-    from huggingface_hub.errors import EntryNotFoundError
-
-    if isinstance(try_to_load_from_cache(repo, file, revision=revision), str):
-        return
-    try:
-        if HF_HUB_OFFLINE:
-            raise ConnectionError("HF_HUB_OFFLINE is set")
-        get_hf_file_metadata(hf_hub_url(repo, file, revision=revision), timeout=5)
-    except EntryNotFoundError:
-        return  # the hub answers; the library knows other names of the file
-    except Exception as error:  # the hub's client raises its own errors and those of its HTTP library
-        raise UserError(
-            f"smp: the weights of encoder '{encoder}' ({file} of huggingface.co/{repo}) cannot be had: they are not in "
-            f"{HF_HUB_CACHE}, and the hub does not answer ({error}). Connect, or copy that folder from a machine that "
-            "has them, or use `encoder_weights: null` to train from scratch."
-        ) from error
+    check_timm_weights(name)
 
 
 def _check_extra(factory: type[nn.Module], encoder: str, extra: Mapping[str, Any]) -> None:
@@ -202,3 +179,17 @@ def _fitting_sizes(net: nn.Module) -> tuple[int, int] | str:
 def _first_line(error: Exception) -> str:
     lines = str(error).splitlines()
     return (lines[0] if lines else type(error).__name__).rstrip(".")[:160]
+
+
+ENTRIES = {
+    "smp": Entry(
+        SmpNet,
+        ModelCard(
+            description="segmentation_models_pytorch: any of its architectures × encoders (args: architecture, encoder)",
+            paper="Iakubovskii 2019, github.com/qubvel-org/segmentation_models.pytorch",
+            licence="MIT",
+            initial_weights=("encoder_weights",),
+            fixed=False,
+        ),
+    )
+}

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segwright.contracts import Outputs, UserError
+from segwright.models.card import Entry, ModelCard
 
 EXPANSION = 6
 BINS = (1, 2, 3, 6)
@@ -201,3 +202,16 @@ def _stage(channels: int, out: int, *, blocks: int, stride: int) -> list[nn.Modu
 
 def _auxiliary_head(channels: int, num_classes: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(_conv(channels, 32, 3), nn.Dropout(dropout), nn.Conv2d(32, num_classes, 1))
+
+
+ENTRIES = {
+    "fast_scnn": Entry(
+        FastSCNN,
+        ModelCard(
+            description="Two branches with a shared start: real time, trains on a CPU",
+            paper="Poudel et al., BMVC 2019, arXiv 1902.04502",
+            licence="MIT",
+            published=("Cityscapes test 68.0 (1024×2048, paper)",),
+        ),
+    )
+}

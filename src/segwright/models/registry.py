@@ -1,67 +1,32 @@
-"""Which architectures exist: a name, the class, and a card of facts. Adding one is an import, an entry and a card."""
+"""Which architectures exist: every file of them ends in `ENTRIES`, name -> (class, card). Adding one is an import here."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from segwright.contracts import UserError
-from segwright.models.external import SmpNet
-from segwright.models.fast_scnn import FastSCNN
-from segwright.models.unet import UNet
+from segwright.models import external, fast_scnn, unet
+from segwright.models.card import Entry, ModelCard
 from segwright.names import did_you_mean
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "unet": UNet,
-    "fast_scnn": FastSCNN,
-    "smp": SmpNet,
+_ALL: dict[str, Entry] = {
+    **unet.ENTRIES,
+    **fast_scnn.ENTRIES,
+    **external.ENTRIES,
 }
+
+MODELS: dict[str, Callable[..., nn.Module]] = {name: entry.build for name, entry in _ALL.items()}
 """Name -> class, called as `MODELS[name](num_classes, **args)`.
 
 An architecture takes normalised float [B, 3, H, W] and returns `Outputs`. It declares `stride` (H and W are multiples
 of it), `unused` (names of parameters that never get a gradient) and, where it is not `stride`, `min_size`.
 """
 
-
-@dataclass(frozen=True, kw_only=True)
-class ModelCard:
-    """What to know before choosing an architecture.
-
-    licence: of the code; weights carry their own.
-    initial_weights: arguments that only choose the weights to start from; a loaded file replaces those.
-    fixed: False where parameters and stride depend on arguments that have no natural default.
-    """
-
-    description: str
-    paper: str
-    licence: str
-    initial_weights: tuple[str, ...] = ()
-    fixed: bool = True
-
-
-CARDS: dict[str, ModelCard] = {
-    "unet": ModelCard(
-        description="Encoder-decoder with skips at every level: sharp edges, much arithmetic",
-        paper="Ronneberger et al., MICCAI 2015, arXiv 1505.04597",
-        licence="MIT",
-    ),
-    "fast_scnn": ModelCard(
-        description="Two branches with a shared start: real time, trains on a CPU",
-        paper="Poudel et al., BMVC 2019, arXiv 1902.04502",
-        licence="MIT",
-    ),
-    "smp": ModelCard(
-        description="segmentation_models_pytorch: any of its architectures × encoders (args: architecture, encoder)",
-        paper="Iakubovskii 2019, github.com/qubvel-org/segmentation_models.pytorch",
-        licence="MIT",
-        initial_weights=("encoder_weights",),
-        fixed=False,
-    ),
-}
+CARDS: dict[str, ModelCard] = {name: entry.card for name, entry in _ALL.items()}
 
 
 def build_architecture(

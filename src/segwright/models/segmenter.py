@@ -136,11 +136,12 @@ class Segmenter(nn.Module):
         return found
 
     @torch.no_grad()
-    def ids(self, image: Tensor) -> Tensor:
+    def ids(self, image: Tensor, among: Sequence[int] | None = None) -> Tensor:
         """The best class of every pixel: uint8 [B, H, W], equal to `forward(image).argmax(1)`.
 
         Keeps a running maximum over the classes, one full-size plane at a time: the full-size scores of all classes
         never exist together. Of exactly equal scores the first class wins. image: as for `forward`.
+        among: the classes to choose from, ascending; None for all.
         Raises UserError in a multi-label space, where a pixel has no best class.
         """
         if not self.labels.exclusive:
@@ -150,9 +151,10 @@ class Segmenter(nn.Module):
             )
         logits, sizes = self._network(image)
         logits = logits.contiguous()
-        best = _to_picture(logits[:, :1], sizes)[:, 0].clone()
-        ids = torch.zeros_like(best, dtype=torch.uint8)
-        for index in range(1, logits.shape[1]):
+        first, *others = range(logits.shape[1]) if among is None else among
+        best = _to_picture(logits[:, first : first + 1], sizes)[:, 0].clone()
+        ids = torch.full_like(best, first, dtype=torch.uint8)
+        for index in others:
             score = _to_picture(logits[:, index : index + 1], sizes)[:, 0]
             ids.masked_fill_(score > best, index)
             torch.maximum(best, score, out=best)

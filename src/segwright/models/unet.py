@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from segwright.contracts import Outputs, UserError
+from segwright.models.card import Entry, ModelCard
 
 
 class UNet(nn.Module):
@@ -55,3 +56,15 @@ def _block(channels: int, out: int) -> nn.Sequential:
     for source in (channels, out):
         layers += [nn.Conv2d(source, out, 3, padding=1), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
+
+
+ENTRIES = {
+    "unet": Entry(
+        UNet,
+        ModelCard(
+            description="Encoder-decoder with skips at every level: sharp edges, much arithmetic",
+            paper="Ronneberger et al., MICCAI 2015, arXiv 1505.04597",
+            licence="MIT",
+        ),
+    )
+}

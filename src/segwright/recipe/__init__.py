@@ -9,6 +9,7 @@ from segwright.recipe.schema import (
     Optimizer,
     Recipe,
     Schedule,
+    Source,
     Training,
 )
 
@@ -21,6 +22,7 @@ __all__ = [
     "Optimizer",
     "Recipe",
     "Schedule",
+    "Source",
     "Training",
     "dump",
     "load_recipe",

@@ -18,9 +18,24 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
+class Source(Strict):
+    """One more data set to train on."""
+
+    name: str
+    """Reader: see `segwright data sets`."""
+    root: str | None
+    """Folder of the data set; null only for generated data."""
+    labels: str | dict[str, Any]
+    """Label space of its masks; told in the model's space."""
+    train: str = "train"
+    """Split to train on."""
+    args: dict[str, Any] = {}
+    """Further arguments of the reader."""
+
+
 class Data(Strict):
     name: str
-    """Reader: camvid, cityscapes, paired_folders, streets."""
+    """Reader: see `segwright data sets`."""
     root: str | None
     """Folder of the data set; null only for generated data."""
     labels: str | dict[str, Any]
@@ -29,8 +44,15 @@ class Data(Strict):
     """Split to train on."""
     val: str
     """Split to validate on."""
-    cache: Literal["auto", "memory", "none"] = "auto"
-    """Keep decoded pictures in memory: auto does when they fit into a quarter of the free memory."""
+    split_file: str | None = None
+    """Splits of one's own, from `segwright data split`: `train` and `val` then name parts of this file."""
+    also: list[Source] = []
+    """Further data sets to train on, each in its own label space."""
+    skip_bad: bool = False
+    """Leave out pictures that cannot be read; the report lists them. False: any such picture stops the start."""
+    cache: Literal["auto", "memory", "pack", "device", "none"] = "auto"
+    """Where decoded pictures are kept: memory, a pack on disk, the GPU; auto takes memory when a quarter of the free one
+    is enough."""
     args: dict[str, Any] = {}
     """Further arguments of the reader."""
 
@@ -38,6 +60,8 @@ class Data(Strict):
 class Model(Strict):
     name: str
     """Architecture: see `segwright models`."""
+    labels: str | dict[str, Any] | None = None
+    """Label space that the model predicts; null: that of the data."""
     short_side: PositiveInt | None = None
     """Pictures are resized so that their shorter side has this many pixels before the network; null keeps their size."""
     args: dict[str, Any] = {}
@@ -114,6 +138,8 @@ class Recipe(Strict):
     training: Training
     protocol: str = "pooled"
     """Scoring protocol of validation and report."""
+    score_labels: str | dict[str, Any] | None = None
+    """Label space of validation and report; null: that of the model."""
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:

@@ -12,12 +12,15 @@ from segwright.evaluation.hardest import Mistake, PictureScore, largest_region, 
 from segwright.evaluation.result import Evaluation
 from segwright.inference.predictor import Predictor
 from segwright.models import Segmenter
+from segwright.models.converted import Converted
 from segwright.recipe import Recipe, dump
 from segwright.report.content import MistakePicture, ReportPicture, Role, RunReport
 from segwright.runs import Run
 
 
-def compose(run: Run, recipe: Recipe, evaluation: Evaluation, segmenter: Segmenter, dataset: Dataset) -> RunReport:
+def compose(
+    run: Run, recipe: Recipe, evaluation: Evaluation, segmenter: Segmenter | Converted, dataset: Dataset
+) -> RunReport:
     """The report of `run` with the pictures of `dataset` (those that `evaluation` scored, in the same order)."""
     looked_at = _Looking(Predictor(segmenter, memory_format="channels_last"), dataset)
     history = run.metrics()

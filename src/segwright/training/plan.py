@@ -84,7 +84,8 @@ def decide(facts: FolderFacts, device: str) -> tuple[dict[str, Any], dict[str, s
         "seed": 0,
         "data": {
             **{"name": "paired_folders", "root": str(facts.root), "labels": facts.labels.to_dict()},
-            **{"train": "train", "val": "val", "cache": "auto", "args": {}},
+            **{"train": "train", "val": "val", "split_file": None, "also": [], "skip_bad": False},
+            **{"cache": "auto", "args": {}},
         },
         "model": budget.model | {"short_side": short_side},
         "loss": {"name": "cross_entropy", "args": {"class_weights": weights, "label_smoothing": 0.0}},

@@ -11,7 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from segwright.build import build_augmentation, build_dataset, build_loss, build_segmenter, build_space, pick_device
+from segwright.build import (
+    build_augmentation,
+    build_loss,
+    build_scored_set,
+    build_segmenter,
+    build_training_set,
+    model_space,
+    pick_device,
+    prediction_map,
+    score_space,
+)
 from segwright.contracts import Batch, Dataset, UserError
 from segwright.data.cache import MemoryCache, fits_in_memory
 from segwright.data.loading import TrainLoader
@@ -21,6 +31,7 @@ from segwright.labels import LabelSpace
 from segwright.losses import total_loss
 from segwright.metrics.protocols import find_protocol
 from segwright.models import Segmenter
+from segwright.models.converted import in_space
 from segwright.recipe import LoadedRecipe, Recipe, load_recipe
 from segwright.recipe.loading import annotated
 from segwright.runs import Run, create_run
@@ -43,16 +54,17 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
     if recipe.data.root is not None:  # so that the run is read the same from every folder
         recipe = _with(recipe, "data", root=str(Path(recipe.data.root).expanduser().resolve()))
     torch.manual_seed(recipe.seed)
-    space = build_space(recipe.data)
+    space, scored = model_space(recipe), score_space(recipe)
     find_protocol(recipe.protocol)
     device = pick_device(recipe.training.device)
     segmenter = build_segmenter(recipe, space)
     build_schedule(recipe.schedule, 1)  # only to refuse wrong arguments before any picture is read
     build_optimizer(recipe.optimizer, segmenter)
-    loader, validation = _read(recipe, space, segmenter, device, console)
+    in_space(segmenter, prediction_map(space, scored))  # refuses what cannot be told in the scored space
+    loader, validation = _read(recipe, space, scored, segmenter, device, console)
     facts = {
-        "train": _fingerprint(loader.dataset, space, "train", console),
-        "val": _fingerprint(validation, space, "val", console),
+        "train": _fingerprint(loader.dataset, space, "train", console, sets=loader.sets),
+        "val": _fingerprint(validation, scored, "val", console),
     }
     recipe = _with(recipe, "training", device=device)
     origins = dict(loaded.origins) | _decided(recipe)
@@ -62,7 +74,8 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
     recipe = _with_fastest_mode(recipe, segmenter, loss, console)
     run = create_run(runs, name=name, label=recipe.name, recipe_text=annotated(LoadedRecipe(recipe, origins)))
     run.write_json("environment.json", environment())
-    run.write_json("data.json", {"label_space": space.to_dict(), "splits": facts})
+    spaces = {"label_space": space.to_dict(), "score_space": scored.to_dict()}
+    run.write_json("data.json", spaces | {"splits": facts})
     console.print(f"run [bold]{run.path}[/]", highlight=False)
     return _assemble(recipe, run, segmenter, loss, loader, validation, console)
 
@@ -71,10 +84,10 @@ def resume(run: Run, *, console: Console) -> Trainer:
     """A run as it stood at its last checkpoint. The resolved recipe is used as it is: nothing is probed again."""
     recipe = load_recipe(run.recipe_file).recipe
     torch.manual_seed(recipe.seed)
-    space = build_space(recipe.data)
+    space = model_space(recipe)
     device = pick_device(recipe.training.device)
     segmenter = build_segmenter(recipe, space, fresh=False)
-    loader, validation = _read(recipe, space, segmenter, device, console)
+    loader, validation = _read(recipe, space, score_space(recipe), segmenter, device, console)
     _refuse_other_data(run, loader.dataset, validation)
     loss = build_loss(recipe, space).to(device)
     trainer = _assemble(recipe, run, segmenter.to(device), loss, loader, validation, console)
@@ -127,16 +140,18 @@ def _assemble(
         loss=loss,
         loader=loader,
         validation=validation,
+        score_map=prediction_map(model_space(recipe), score_space(recipe)),
         factor=build_schedule(recipe.schedule, steps),
         progress=TrainingProgress(console, total=steps, epochs=training.epochs),
     )
 
 
 def _read(
-    recipe: Recipe, space: LabelSpace, segmenter: Segmenter, device: str, console: Console
+    recipe: Recipe, space: LabelSpace, scored: LabelSpace, segmenter: Segmenter, device: str, console: Console
 ) -> tuple[TrainLoader, Dataset]:
-    train_set = build_dataset(recipe.data, recipe.data.train, space)
-    validation = build_dataset(recipe.data, recipe.data.val, space)
+    mixture = build_training_set(recipe, space)
+    train_set = mixture.dataset
+    validation = build_scored_set(recipe.data, recipe.data.val, scored)
     for split, dataset in ((recipe.data.train, train_set), (recipe.data.val, validation)):
         if len(dataset) == 0:
             raise UserError(f"split '{split}' of {recipe.data.name} in {recipe.data.root} holds no pictures.")
@@ -148,6 +163,7 @@ def _read(
         workers=recipe.training.workers,
         cache=recipe.data.cache,
         pin=device.startswith("cuda"),
+        membership_LK=mixture.membership_LK,
     )
     with Counting(console, "reading pictures") as progress:
         loader.preload(progress)
@@ -155,9 +171,9 @@ def _read(
     return loader, MemoryCache(validation) if keep else validation
 
 
-def _fingerprint(dataset: Dataset, space: LabelSpace, split: str, console: Console) -> dict[str, Any]:
+def _fingerprint(dataset: Dataset, space: LabelSpace, split: str, console: Console, *, sets: int = 0) -> dict[str, Any]:
     with Counting(console, f"fingerprint of {split}") as progress:
-        return fingerprint(dataset, space, progress)
+        return fingerprint(dataset, space, progress, sets=sets)
 
 
 def _refuse_other_data(run: Run, train_set: Dataset, validation: Dataset) -> None:

@@ -22,9 +22,11 @@ from segwright.contracts import Batch, Dataset, SegwrightError
 from segwright.data.loading import TrainLoader
 from segwright.inference.measure import Measured, measure
 from segwright.inference.running import DTYPES
+from segwright.labels.mapping import LabelMap
 from segwright.losses import total_loss
 from segwright.metrics.protocols import find_protocol
 from segwright.metrics.scores import Scores, scores
+from segwright.models.converted import in_space
 from segwright.models.weights import save_segmenter
 from segwright.recipe import Recipe
 from segwright.runs import Run
@@ -47,6 +49,8 @@ class Trainer:
     loss: nn.Module
     loader: TrainLoader
     validation: Dataset
+    score_map: LabelMap | None
+    """How predictions are told in the label space of the validation; None where it is the model's."""
     factor: Callable[[int], float]
     progress: TrainingProgress
     bad_in_a_row: int = 0
@@ -196,12 +200,12 @@ class Trainer:
     def _validate(self, row: dict[str, Any]) -> dict[str, Any]:
         training, counters = self.recipe.training, self.learner.counters
         result = measure(
-            self.learner.deployed,
+            in_space(self.learner.deployed, self.score_map),
             self.validation,
             device=training.device,
             precision=training.precision,
             memory_format=training.memory_format,
-            loss=self.loss,
+            loss=self.loss if self.score_map is None else None,  # it compares in the model's own space
         )
         found = scores(result.counts_NKK.sum(0))
         miou = find_protocol(self.recipe.protocol).mean_iou(found)
@@ -218,7 +222,8 @@ class Trainer:
         return self._validation_row(result, miou, found, better)
 
     def _validation_row(self, result: Measured, miou: float, found: Scores, better: bool) -> dict[str, Any]:
-        names = self.learner.segmenter.labels.class_names
+        space = self.learner.segmenter.labels if self.score_map is None else self.score_map.target
+        names = space.class_names
         iou = {n: None if math.isnan(v) else round(float(v), 6) for n, v in zip(names, found.iou, strict=True)}
         return {
             "kind": "val",

@@ -1,0 +1,17 @@
+"""Every architecture in a small form, for the contract test. Key: registry name, then words that tell forms apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ENTRIES: dict[str, dict[str, Any]] = {
+    "unet": {"width": 8, "depth": 3},
+    "fast_scnn": {"width": 0.5},
+    "fast_scnn finer": {"width": 0.25, "head_stride": 4, "auxiliary": True},
+    "smp": {"architecture": "Unet", "encoder": "resnet18", "decoder_channels": [32, 16, 16, 16, 8]},
+    "smp DeepLabV3Plus": {"architecture": "DeepLabV3Plus", "encoder": "mobilenet_v2", "decoder_channels": 32},
+    "smp transformer": {"architecture": "segformer", "encoder": "mit_b0"},
+    "smp shallow": {"architecture": "PSPNet", "encoder": "resnet18"},
+}
+DEPTHWISE = {"fast_scnn", "fast_scnn finer", "smp DeepLabV3Plus"}
+"""Entries whose bf16 scores with random weights may be far from fp32."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from torch import nn
 
 from segwright.contracts import Dataset, UserError
 from segwright.data import DATASETS, WEIGHTS_LICENCES
-from segwright.data.augment import AUGMENTATIONS, Augmentation
+from segwright.data.augment import AUGMENTATIONS, Augment
+from segwright.data.cache import Progress
 from segwright.data.mixing import Mixture, Part, mix
+from segwright.data.pairs import PairedFiles
+from segwright.data.skipping import Skipped, open_skipping, without_bad
+from segwright.data.splits import open_part
 from segwright.labels import LabelSpace, load_label_space
 from segwright.labels.mapping import LabelMap, map_labels
 from segwright.losses import LOSSES
@@ -75,44 +80,49 @@ def prediction_map(model: LabelSpace, scored: LabelSpace) -> LabelMap | None:
     return None if model.class_names == scored.class_names else map_labels(model, scored)
 
 
-def build_training_set(recipe: Recipe, target: LabelSpace) -> Mixture:
+Opener = Callable[[Data | Source, str, LabelSpace], Dataset]
+"""(section of the recipe, split, label space of its masks) -> samples."""
+
+
+def build_training_set(recipe: Recipe, target: LabelSpace, opened: Opener) -> Mixture:
     """Everything that is trained on, each data set's labels told in the target space.
 
     Raises UserError when a data set has no class in common with it, or is multi-label.
     """
-    data = recipe.data
-    titles = _titles([data.name, *(source.name for source in data.also)])
-    space = build_space(data.labels)
-    parts = [_part(titles[0], build_dataset(data, data.train, space), space, target)]
-    for number, (title, source) in enumerate(zip(titles[1:], data.also, strict=True)):
-        space = build_space(source.labels, f"data.also[{number}].labels")
-        parts.append(_part(title, build_dataset(source, source.train, space), space, target))
+    sources: list[Data | Source] = [recipe.data, *recipe.data.also]
+    keys = ["data", *(f"data.also[{number}]" for number in range(len(recipe.data.also)))]
+    parts = [
+        _part(title, source, source.train, f"{key}.labels", target, opened)
+        for title, source, key in zip(_titles([s.name for s in sources]), sources, keys, strict=True)
+    ]
     return mix(parts)
 
 
-def build_scored_set(data: Data, split: str, target: LabelSpace) -> Dataset:
+def build_scored_set(data: Data, split: str, target: LabelSpace, opened: Opener | None = None) -> Dataset:
     """One split with its labels told in the target space, for validation and evaluation.
 
     Raises UserError when a class of the data may be several of the target's: then nothing says which one is right.
     """
-    space = build_space(data.labels)
-    part = _part(data.name, build_dataset(data, split, space), space, target)
+    part = _part(data.name, data, split, "data.labels", target, opened or build_dataset)
     if part.map.coarse:
         name, several = next(iter(part.map.coarse.items()))
+        space = part.map.source.name
         raise UserError(
-            f"split '{split}' of {data.name} is labelled in '{space.name}', which is coarser than '{target.name}': "
+            f"split '{split}' of {data.name} is labelled in '{space}', which is coarser than '{target.name}': "
             f"'{name}' may be {' or '.join(several)}, so it cannot be scored there. Score in its own space: "
-            f"score_labels={space.name} in a recipe, --labels {space.name} in `segwright evaluate`."
+            f"score_labels={space} in a recipe, --labels {space} in `segwright evaluate`."
         )
     return mix([part]).dataset
 
 
-def _part(title: str, dataset: Dataset, space: LabelSpace, target: LabelSpace) -> Part:
+def _part(title: str, data: Data | Source, split: str, key: str, target: LabelSpace, opened: Opener) -> Part:
+    space = build_space(data.labels, key)
     if not space.exclusive:
         raise UserError(
             f"label space '{space.name}' is multi-label; only exclusive spaces are trained and scored here."
         )
-    return Part(title=title, dataset=dataset, map=map_labels(space, target))
+    told = map_labels(space, target)
+    return Part(title=title, dataset=opened(data, split, space), map=told)
 
 
 def _titles(names: Sequence[str]) -> list[str]:
@@ -120,12 +130,39 @@ def _titles(names: Sequence[str]) -> list[str]:
     return [n if n not in names[:i] else f"{n}-{names[: i + 1].count(n)}" for i, n in enumerate(names)]
 
 
-def build_dataset(data: Data | Source, split: str, space: LabelSpace) -> Dataset:
-    """The reader of one split."""
+def build_dataset(
+    data: Data | Source,
+    split: str,
+    space: LabelSpace,
+    *,
+    skipped: list[Skipped] | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """The reader of one split, or of one part of the recipe's split file.
+
+    skipped: gets what `data.skip_bad` leaves out. progress: called with (done, total) while that is looked for.
+    """
     factory = component(DATASETS, data.name, "data.name")
     check_args(factory, data.args, "data.args", given=("root", "split", "labels"))
     root = None if data.root is None else Path(data.root).expanduser()
-    dataset: Dataset = create(factory, root, split, space, key="data.args", args=data.args)
+    left_out = [] if skipped is None else skipped
+
+    def open_split(name: str) -> Dataset:
+        if data.skip_bad and isinstance(factory, type) and issubclass(factory, PairedFiles):
+            opening = partial(open_skipping, factory)
+            found, problems = create(opening, root, name, space, key="data.args", args=data.args)
+            left_out.extend(problems)
+            return found
+        dataset: Dataset = create(factory, root, name, space, key="data.args", args=data.args)
+        return dataset
+
+    if isinstance(data, Data) and data.split_file is not None:
+        dataset: Dataset = open_part(Path(data.split_file).expanduser(), split, open_split)
+    else:
+        dataset = open_split(split)
+    if data.skip_bad:
+        dataset, bad = without_bad(dataset, progress)
+        left_out.extend(bad)
     return dataset
 
 
@@ -154,7 +191,7 @@ def _licence(data_sets: Sequence[str]) -> str:
     return "; ".join(dict.fromkeys(WEIGHTS_LICENCES.get(name, "not stated") for name in data_sets))
 
 
-def build_augmentation(recipe: Recipe, stride: int) -> Augmentation:
+def build_augmentation(recipe: Recipe, stride: int) -> Augment:
     """The augmentation of the recipe. Raises UserError when the crop does not suit the model's stride."""
     height, width = recipe.augmentation.size
     if height % stride or width % stride:
@@ -166,7 +203,7 @@ def build_augmentation(recipe: Recipe, stride: int) -> Augmentation:
     level = component(AUGMENTATIONS, recipe.augmentation.name, "augmentation.name")
     check_args(level, recipe.augmentation.args, "augmentation.args", given=("size", "short_side"))
     args = dict(recipe.augmentation.args) | {"short_side": recipe.model.short_side}
-    augmentation: Augmentation = create(level, (height, width), key="augmentation.args", args=args)
+    augmentation: Augment = create(level, (height, width), key="augmentation.args", args=args)
     return augmentation
 
 

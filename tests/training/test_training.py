@@ -178,7 +178,7 @@ def test_the_first_loss_is_explained(loss: float, classes: int, part: str) -> No
         ("augmentation.size=30", r"multiples of 4: the nearest is augmentation.size=\[32,32\]|nearest"),
         ("data.root=/nowhere", "/nowhere"),
         ("data.train=trian", "train"),
-        ("data.labels=camvid12", "Did you mean 'camvid11'"),
+        ("data.labels=camvid111", "Did you mean 'camvid11'"),
         ("loss.args={class_weights: [1, 2]}", "class_weights has 2 numbers; the label space has 3 classes"),
         ("loss.args={class_weights: medium}", "medium"),
         ("protocol=pool", "Did you mean 'pooled'"),

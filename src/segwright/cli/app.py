@@ -19,7 +19,11 @@ from rich.table import Table
 
 from segwright import api
 from segwright.cli import data_check as _data_check  # noqa: F401  adds its verbs to data_app
+from segwright.cli import data_get as _data_get  # noqa: F401
+from segwright.cli import data_pack as _data_pack  # noqa: F401
 from segwright.cli import data_show as _data_show  # noqa: F401
+from segwright.cli import data_split as _data_split  # noqa: F401
+from segwright.cli import data_stats as _data_stats  # noqa: F401
 from segwright.cli.data import data_app
 from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, example, parse_size
 from segwright.cli.labels import labels_app
@@ -76,11 +80,14 @@ def train(
     overrides: Overrides = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Continue this run exactly.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; made up by default.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out files that cannot be read; the report lists them.")
+    ] = False,
     runs: Runs = api.RUNS,
 ) -> None:
     """Train a model, score its best state and write the report."""
     if resume is not None:
-        extra = [text for text in (source, *(overrides or [])) if text]
+        extra = [text for text in (source, *(overrides or []), "--skip-bad" if skip_bad else "") if text]
         if extra or name:
             raise UserError(
                 f"--resume continues a run as it is and takes nothing else; found {' '.join(extra) or '--name'}. To change something, "
@@ -89,7 +96,8 @@ def train(
         return _show_training(api.resume(resume, runs=runs, console=console()))
     if source is None:
         raise UserError("what to train is missing: a recipe or a folder. `segwright recipes` lists the shipped ones.")
-    return _show_training(api.train(source, overrides or [], name=name, runs=runs, console=console()))
+    keys = [*(overrides or []), *(["data.skip_bad=true"] if skip_bad else [])]
+    return _show_training(api.train(source, keys, name=name, runs=runs, console=console()))
 
 
 def _show_training(result: api.TrainResult) -> None:

@@ -29,6 +29,8 @@ class Source(Strict):
     """Label space of its masks; told in the model's space."""
     train: str = "train"
     """Split to train on."""
+    skip_bad: bool = False
+    """Leave out pictures that cannot be read; the report lists them."""
     args: dict[str, Any] = {}
     """Further arguments of the reader."""
 
@@ -92,7 +94,7 @@ class Schedule(Strict):
 
 
 class Augmentation(Strict):
-    name: Literal["none", "standard"]
+    name: Literal["none", "standard", "advanced", "albumentations"]
     size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
     """Height and width of a training crop, pixels."""
     args: dict[str, Any] = {}

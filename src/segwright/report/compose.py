@@ -24,6 +24,8 @@ def compose(
     """The report of `run` with the pictures of `dataset` (those that `evaluation` scored, in the same order)."""
     looked_at = _Looking(Predictor(segmenter, memory_format="channels_last"), dataset)
     history = run.metrics()
+    data = run.read_json("data.json")
+    left_out = [(split, one) for split, ones in data.get("skipped", {}).items() for one in ones]
     return RunReport(
         title=f"{run.name} on {recipe.data.name}",
         run=run.name,
@@ -31,10 +33,11 @@ def compose(
         history=history,
         recipe_text=dump(recipe),
         environment=run.read_json("environment.json"),
-        data=run.read_json("data.json").get("splits", {}),
+        data=data.get("splits", {}),
         pictures=_pictures(evaluation, looked_at),
         mistakes=[_mistake(m, looked_at) for m in worst_mistakes(evaluation)],
-        notes=_notes(recipe, history, evaluation),
+        notes=[*_notes(recipe, history, evaluation), *data.get("notes", [])],
+        skipped=[f"{split}: {one['reason']}" for split, one in left_out],
     )
 
 

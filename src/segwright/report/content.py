@@ -79,7 +79,8 @@ class RunReport:
     None), best, seconds. Rows and values may be missing; empty when nothing was trained.
     environment: JSON data as runs.environment() gives it. data: one fingerprint a split, or a single one, as
     data.statistics.fingerprint() gives them; {} when there is none.
-    mistakes: worst first. notes: what the reader must know, one sentence each.
+    mistakes: worst first. notes: what the reader must know, one sentence each. skipped: the files that were left out
+    because they could not be read, one sentence each.
     """
 
     title: str
@@ -92,6 +93,7 @@ class RunReport:
     pictures: Sequence[ReportPicture] = ()
     mistakes: Sequence[MistakePicture | Mistake] = ()
     notes: Sequence[str] = ()
+    skipped: Sequence[str] = ()
 
 
 def _check_shapes(name: str, image: Pixels, truth: Pixels, prediction: Pixels) -> None:

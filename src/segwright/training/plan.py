@@ -20,7 +20,7 @@ from segwright.contracts import UserError
 from segwright.data.inspect import FolderFacts, inspect_folder
 from segwright.recipe import LoadedRecipe
 from segwright.recipe.loading import check, override_all
-from segwright.training.prepare import Counting
+from segwright.training.progress import Counting
 
 RARE = 20.0
 """From this ratio of the most to the least frequent class on, the loss is weighted."""

@@ -8,22 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from segwright.build import (
-    build_augmentation,
     build_loss,
-    build_scored_set,
     build_segmenter,
-    build_training_set,
     model_space,
     pick_device,
     prediction_map,
     score_space,
 )
 from segwright.contracts import Batch, Dataset, UserError
-from segwright.data.cache import MemoryCache, fits_in_memory
 from segwright.data.loading import TrainLoader
 from segwright.data.statistics import class_weights, fingerprint, names_hash
 from segwright.inference.running import FORMATS
@@ -39,7 +34,8 @@ from segwright.runs.environment import environment
 from segwright.training.averaging import AveragedModel
 from segwright.training.optimizer import build_optimizer
 from segwright.training.probe import candidates, doubtful_layers, measure_modes
-from segwright.training.progress import TrainingProgress
+from segwright.training.progress import Counting, TrainingProgress
+from segwright.training.reading import Reading
 from segwright.training.schedule import build_schedule
 from segwright.training.state import Counters, Learner
 from segwright.training.trainer import Trainer, autocast
@@ -53,6 +49,8 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
     recipe = loaded.recipe
     if recipe.data.root is not None:  # so that the run is read the same from every folder
         recipe = _with(recipe, "data", root=str(Path(recipe.data.root).expanduser().resolve()))
+    if recipe.data.split_file is not None:
+        recipe = _with(recipe, "data", split_file=str(Path(recipe.data.split_file).expanduser().resolve()))
     torch.manual_seed(recipe.seed)
     space, scored = model_space(recipe), score_space(recipe)
     find_protocol(recipe.protocol)
@@ -61,10 +59,10 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
     build_schedule(recipe.schedule, 1)  # only to refuse wrong arguments before any picture is read
     build_optimizer(recipe.optimizer, segmenter)
     in_space(segmenter, prediction_map(space, scored))  # refuses what cannot be told in the scored space
-    loader, validation = _read(recipe, space, scored, segmenter, device, console)
+    data = Reading(recipe, space, scored, stride=segmenter.stride, device=device, console=console)
     facts = {
-        "train": _fingerprint(loader.dataset, space, "train", console, sets=loader.sets),
-        "val": _fingerprint(validation, scored, "val", console),
+        "train": _fingerprint(data.loader.dataset, space, "train", console, sets=data.loader.sets),
+        "val": _fingerprint(data.validation, scored, "val", console),
     }
     recipe = _with(recipe, "training", device=device)
     origins = dict(loaded.origins) | _decided(recipe)
@@ -75,9 +73,9 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
     run = create_run(runs, name=name, label=recipe.name, recipe_text=annotated(LoadedRecipe(recipe, origins)))
     run.write_json("environment.json", environment())
     spaces = {"label_space": space.to_dict(), "score_space": scored.to_dict()}
-    run.write_json("data.json", spaces | {"splits": facts})
+    run.write_json("data.json", spaces | {"splits": facts} | data.facts())
     console.print(f"run [bold]{run.path}[/]", highlight=False)
-    return _assemble(recipe, run, segmenter, loss, loader, validation, console)
+    return _assemble(recipe, run, segmenter, loss, data.loader, data.validation, console)
 
 
 def resume(run: Run, *, console: Console) -> Trainer:
@@ -87,10 +85,11 @@ def resume(run: Run, *, console: Console) -> Trainer:
     space = model_space(recipe)
     device = pick_device(recipe.training.device)
     segmenter = build_segmenter(recipe, space, fresh=False)
-    loader, validation = _read(recipe, space, score_space(recipe), segmenter, device, console)
-    _refuse_other_data(run, loader.dataset, validation)
+    scored = score_space(recipe)
+    data = Reading(recipe, space, scored, stride=segmenter.stride, device=device, console=console)
+    _refuse_other_data(run, data.loader.dataset, data.validation)
     loss = build_loss(recipe, space).to(device)
-    trainer = _assemble(recipe, run, segmenter.to(device), loss, loader, validation, console)
+    trainer = _assemble(recipe, run, segmenter.to(device), loss, data.loader, data.validation, console)
     trainer.resume()
     counters = trainer.learner.counters
     best = "none yet" if counters.best_miou is None else f"{counters.best_miou:.4f} in epoch {counters.best_epoch}"
@@ -144,31 +143,6 @@ def _assemble(
         factor=build_schedule(recipe.schedule, steps),
         progress=TrainingProgress(console, total=steps, epochs=training.epochs),
     )
-
-
-def _read(
-    recipe: Recipe, space: LabelSpace, scored: LabelSpace, segmenter: Segmenter, device: str, console: Console
-) -> tuple[TrainLoader, Dataset]:
-    mixture = build_training_set(recipe, space)
-    train_set = mixture.dataset
-    validation = build_scored_set(recipe.data, recipe.data.val, scored)
-    for split, dataset in ((recipe.data.train, train_set), (recipe.data.val, validation)):
-        if len(dataset) == 0:
-            raise UserError(f"split '{split}' of {recipe.data.name} in {recipe.data.root} holds no pictures.")
-    loader = TrainLoader(
-        train_set,
-        build_augmentation(recipe, segmenter.stride),
-        batch=recipe.training.batch,
-        seed=recipe.seed,
-        workers=recipe.training.workers,
-        cache=recipe.data.cache,
-        pin=device.startswith("cuda"),
-        membership_LK=mixture.membership_LK,
-    )
-    with Counting(console, "reading pictures") as progress:
-        loader.preload(progress)
-    keep = recipe.data.cache == "memory" or (recipe.data.cache == "auto" and fits_in_memory(validation))
-    return loader, MemoryCache(validation) if keep else validation
 
 
 def _fingerprint(dataset: Dataset, space: LabelSpace, split: str, console: Console, *, sets: int = 0) -> dict[str, Any]:
@@ -239,22 +213,3 @@ def _with_fastest_mode(recipe: Recipe, segmenter: Segmenter, loss: nn.Module, co
         highlight=False,
     )
     return _with(recipe, "training", precision=best.precision, memory_format=best.memory_format)
-
-
-class Counting:
-    """A progress bar for `done of total` callbacks; silent where there is no terminal."""
-
-    def __init__(self, console: Console, what: str) -> None:
-        columns = (TextColumn(what), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task(what, total=None)
-
-    def __enter__(self) -> Counting:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)

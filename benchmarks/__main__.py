@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SHORT = ("confusion", "start_up")
+SHORT = ("confusion", "loading", "start_up")
 LONG = ("camvid_cpu",)  # an hour: run it by name
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import statistics
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +28,7 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from benchmarks.rounds import alternate, ratio
 from segwright.contracts import IGNORE
 from segwright.files import write_json
 from segwright.metrics.confusion import confusion
@@ -87,26 +87,12 @@ def contenders(labels: Tensor, predictions: Tensor) -> dict[str, Callable[[], ND
 
 
 def measure(calls: dict[str, Callable[[], NDArray[np.int64]]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each call in each round, in alternating order, after one round that only checks equal results."""
+    """Milliseconds of each call in each round, after one round that only checks equal results."""
     expected = calls["segwright"]()
     for name, call in calls.items():
         if not np.array_equal(call(), expected):
             raise SystemExit(f"{name} counts something else: nothing to compare")
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(rounds):
-        for name in list(calls)[:: 1 if turn % 2 else -1]:
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(1000 * (time.perf_counter() - start))
-    return times
-
-
-def ratio(top: list[float], bottom: list[float]) -> dict[str, float]:
-    """Median of the paired ratios, and its 95 % bootstrap interval."""
-    pairs = np.array(top) / np.array(bottom)
-    draws = np.random.default_rng(0).choice(pairs, (2000, len(pairs)))
-    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
-    return {"median": round(float(np.median(pairs)), 3), "low": round(float(low), 3), "high": round(float(high), 3)}
+    return {name: [1000 * s for s in seconds] for name, seconds in alternate(calls, rounds).items()}
 
 
 def summarise(times: dict[str, list[float]]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def test_truncated_files_are_found_even_when_another_library_allows_them(
     [
         ("empty.png", b"", "empty"),
         ("text.png", b"I am no picture\n", "no picture"),
-        ("pdf.jpg", b"%PDF-1.4 ...", "no picture"),
+        ("pdf.jpg", b"%PDF-1.4 ...", "a PDF"),
         ("bomb.png", png_claiming(50_000, 50_000), "pixels"),
         ("large.png", png_claiming(9_500, 9_500), "limit"),
         ("flat.png", png_claiming(0, 5), "damaged|pixels|no picture"),

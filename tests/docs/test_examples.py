@@ -79,6 +79,8 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
     while hasattr(command, "commands"):
         if words[:1] == ["--help"]:
             return " ".join(path), {}
+        if not words and command.invoke_without_command and path:
+            return " ".join(path), {}
         assert words, f"{' '.join(path)} needs a verb: {', '.join(command.commands)}"
         path.append(words[0])
         assert words[0] in command.commands, f"there is no verb '{words[0]}'"

@@ -6,6 +6,16 @@ from typing import Any
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "unet": {"width": 8, "depth": 3},
+    "unet bilinear": {"width": 8, "depth": 3, "up": "bilinear", "bias": False, "attention": "se+scse"},
+    "unet pixel_shuffle": {"width": 8, "depth": 2, "up": "pixel_shuffle"},
+    "unet_a": {"width": 8, "depth": 3},
+    "unet_aspp": {"width": 8, "depth": 3},
+    "unet_aspp skips": {"width": 8, "depth": 2, "placement": 2},
+    "resnet_decoder": {"backbone": "resnet10t", "channels": [32, 16, 16, 8, 8]},
+    "deeplab_v3_plus_d": {"width": 8},
+    "fcn": {"width": 4},
+    "segnet": {"width": 8},
+    "small_cnn": {"width": 8},
     "fast_scnn": {"width": 0.5},
     "fast_scnn finer": {"width": 0.25, "head_stride": 4, "auxiliary": True},
     "smp": {"architecture": "Unet", "encoder": "resnet18", "decoder_channels": [32, 16, 16, 16, 8]},
@@ -13,5 +23,13 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "smp transformer": {"architecture": "segformer", "encoder": "mit_b0"},
     "smp shallow": {"architecture": "PSPNet", "encoder": "resnet18"},
 }
-DEPTHWISE = {"fast_scnn", "fast_scnn finer", "smp DeepLabV3Plus"}
+DEPTHWISE = {
+    "fast_scnn",
+    "fast_scnn finer",
+    "smp DeepLabV3Plus",
+    "segnet",
+    "unet_aspp skips",
+    "resnet_decoder",
+    "deeplab_v3_plus_d",
+}
 """Entries whose bf16 scores with random weights may be far from fp32."""

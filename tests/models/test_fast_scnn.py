@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segwright.contracts import UserError
-from segwright.models.fast_scnn import FastSCNN, region_means
+from segwright.models.blocks import region_means
+from segwright.models.fast_scnn import FastSCNN
 
 
 def count(**args: Any) -> int:

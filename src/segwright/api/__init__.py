@@ -3,7 +3,14 @@
 Each function imports what it needs when it is called, so that `import segwright` stays light.
 """
 
+from segwright.api.check import check_data, fix_data
+from segwright.api.get import DATASETS_FOLDER, get_data
+from segwright.api.labels import label_space, list_labels, map_labels
+from segwright.api.pack import clear_packs, list_packs, pack_data
+from segwright.api.show import show_data
 from segwright.api.showing import WIDTH, new_console
+from segwright.api.splits import split_data
+from segwright.api.statistics import data_statistics
 from segwright.api.verbs import (
     RUNS,
     TrainResult,
@@ -20,17 +27,30 @@ from segwright.api.verbs import (
 )
 
 __all__ = [
+    "DATASETS_FOLDER",
     "RUNS",
     "WIDTH",
     "TrainResult",
+    "check_data",
+    "clear_packs",
+    "data_statistics",
     "demo",
     "doctor",
     "evaluate",
+    "fix_data",
+    "get_data",
+    "label_space",
+    "list_labels",
     "list_models",
+    "list_packs",
     "make_streets",
+    "map_labels",
     "new_console",
+    "pack_data",
     "predict",
     "resume",
+    "show_data",
+    "split_data",
     "summary",
     "train",
     "write_report",

@@ -71,11 +71,14 @@ class MemoryCache:
 
 def fits_in_memory(dataset: Dataset) -> bool:
     """Whether all decoded samples need less than MEMORY_SHARE of the free memory, judged from a few of them."""
-    if len(dataset) == 0:
-        return True
+    return len(dataset) == 0 or estimated_bytes(dataset) < MEMORY_SHARE * free_memory()
+
+
+def estimated_bytes(dataset: Dataset) -> float:
+    """Bytes of all decoded pictures and labels, judged from a few of them; 0 for an empty data set."""
     step = max(1, len(dataset) // _PROBES)
     probes = [_bytes_of(dataset, i) for i in range(0, len(dataset), step)[:_PROBES]]
-    return sum(probes) / len(probes) * len(dataset) < MEMORY_SHARE * free_memory()
+    return sum(probes) / len(probes) * len(dataset) if probes else 0.0
 
 
 def free_memory() -> int:

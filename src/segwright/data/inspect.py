@@ -12,19 +12,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segwright.contracts import DataError, UserError
+from segwright.data.check.values import count_values, encoding_of, implausible
 from segwright.data.paired_folders import ALL, complete_splits, find_layout, find_pairs
 from segwright.data.pairs import Pair, refuse
-from segwright.data.proposal import MAX_COLORS, Encoding, ValueFacts, propose, read_class_names
+from segwright.data.proposal import Encoding, ValueFacts, propose, read_class_names
 from segwright.data.reading import check_sizes, read_image, read_mask
 from segwright.data.statistics import fingerprint
 from segwright.labels import LabelSpace, load_label_space
-from segwright.labels.space import MAX_CLASSES
 
 __all__ = ["FolderFacts", "ValueFacts", "fingerprint", "inspect_folder"]
 
@@ -165,58 +164,20 @@ def _look(pair: Pair, space: LabelSpace | None) -> _MaskFacts:
     except DataError as error:
         return _MaskFacts(pair=pair, problems=(*problems, str(error)))
     size = (raw.shape[0], raw.shape[1])
-    encoding: Encoding = "index" if raw.ndim == 2 else "rgb"
-    values, counts = _count(raw)
+    encoding = encoding_of(raw)
+    values, counts = count_values(raw)
     try:
         if image_size is not None:
             check_sizes(pair.image, (image_size[0], image_size[1]), pair.mask, size)
         if space is not None:
             space.encode(raw, source=pair.mask)
-        else:
-            _refuse_implausible(pair.mask, encoding, values, counts)
+        elif wrong := implausible(encoding, values, counts, len(values)):
+            raise DataError(f"{pair.mask}: {wrong[1]}")
     except DataError as error:
         problems.append(str(error))
     if problems:
         return _MaskFacts(pair=pair, problems=tuple(problems))
     return _MaskFacts(pair=pair, size=size, encoding=encoding, values=values, counts=counts)
-
-
-def _count(raw: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct raw values, ascending, and their pixels; colours are packed as 0xRRGGBB."""
-    if raw.ndim == 2:
-        counts = np.bincount(raw.ravel())
-        values = np.flatnonzero(counts)
-        return values, counts[values]
-    packed = (raw[..., 0].astype(np.uint32) << 16) | (raw[..., 1].astype(np.uint32) << 8) | raw[..., 2]
-    values, counts = np.unique(packed, return_counts=True)
-    return values.astype(np.int64), counts.astype(np.int64)
-
-
-def _refuse_implausible(mask: Path, encoding: Encoding, values: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-    """DataError for one mask whose values cannot be class ids or class colours, with the likely cause."""
-    if encoding == "rgb":
-        if len(values) > MAX_COLORS:
-            raise DataError(
-                f"{mask}: found {len(values):,} colours; a mask has one exact colour a class, at most {MAX_COLORS}. So "
-                "many point to a mask that was JPEG once, was smoothed, or is a photograph. Export it again as PNG "
-                "without smoothing."
-            )
-        return
-    high = int(values[-1])
-    if high > 255:
-        raise DataError(
-            f"{mask}: found 16-bit values up to {high}; class ids are 0..{MAX_CLASSES - 1} and 255. Values this large "
-            "are often instance ids (class × 1000 + number) or depth. Export a mask of class ids, or list the values "
-            "in labels.yaml."
-        )
-    inner = (values > 0) & (values < 255)
-    levels, pixels = values[inner], counts[inner]
-    black_and_white = values[0] == 0 and high == 255 and counts[0] + counts[-1] > pixels.sum()
-    if black_and_white and len(levels) > 2 and levels[-1] - levels[0] > 64 and pixels.max() < 0.02 * counts.sum():
-        raise DataError(
-            f"{mask}: black and white with {len(levels)} grey levels between ({int(pixels.sum()):,} px): smoothed "
-            "edges, or a mask that was JPEG once. Export it again as PNG without smoothing."
-        )
 
 
 def _values(masks: Iterable[_MaskFacts]) -> dict[int, ValueFacts]:

@@ -1,12 +1,13 @@
 """From a data set to training batches: the order, the pixels and the resume point depend on seed and epoch alone.
 
-`workers=0` reads and augments in one background thread, two batches ahead of the model: decoding and OpenCV release
+`workers=0` reads and augments in background threads, two batches ahead of the model: decoding and OpenCV release
 Python's lock, so this is the fast way on few cores. `workers>0` uses processes. Both give the same batches, and neither
 touches torch's random state.
 """
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,16 +15,21 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from segwright.contracts import Batch, Dataset, UserError
 from segwright.data.assembling import Arrays, BatchMaker
-from segwright.data.augment import Augmentation
+from segwright.data.augment import Augment
 from segwright.data.cache import MemoryCache, Progress, fits_in_memory
-from segwright.data.prefetch import prefetched
+from segwright.data.pack import Pack
+from segwright.data.prefetch import Check, prefetched
 from segwright.data.processes import Workers
 
 DEPTH = 2
 """Batches that wait ready while the model computes."""
+
+THREADS = 2
+"""Background threads where there are as many cores. More of them wait for Python's lock: use workers there."""
 
 
 class TrainLoader:
@@ -32,10 +38,11 @@ class TrainLoader:
     batch: samples a batch. The last batch of an epoch may be smaller; it is left out when it would hold one sample,
     since batch normalisation after global pooling fails on it.
     seed: with the epoch it decides the order, with epoch and sample index every pixel.
-    workers: processes; 0 for a thread of this process.
-    cache: `memory` keeps decoded samples, `none` reads files every epoch, `auto` keeps them when they need less than a
-    quarter of the free memory.
+    workers: processes; 0 for threads of this process.
+    cache: `memory` keeps decoded samples, `none` reads them every epoch, `auto` keeps them when they need less than a
+    quarter of the free memory and are not read from a pack, which is mapped memory already.
     pin: page-locked batches, for a faster copy to a CUDA device.
+    membership_LK: goes into every batch: which classes each label may be, where some stand for several.
     waited_s: seconds that the consumer of `epoch` has waited for batches so far.
     Raises UserError for an empty data set, one sample with batch > 1, and numbers below their bounds.
     """
@@ -43,13 +50,14 @@ class TrainLoader:
     def __init__(
         self,
         dataset: Dataset,
-        augmentation: Augmentation,
+        augmentation: Augment,
         *,
         batch: int,
         seed: int,
         workers: int = 0,
         cache: Literal["auto", "memory", "none"] = "auto",
         pin: bool = False,
+        membership_LK: NDArray[np.bool_] | None = None,
     ) -> None:
         count = len(dataset)
         if count == 0:
@@ -62,14 +70,20 @@ class TrainLoader:
             )
         if cache not in ("auto", "memory", "none"):
             raise UserError(f"cache is {cache!r}; allowed are auto, memory, none.")
-        keep = cache == "memory" or (cache == "auto" and fits_in_memory(dataset))
+        keep = cache == "memory" or (cache == "auto" and not isinstance(dataset, Pack) and fits_in_memory(dataset))
         self.dataset: Dataset = MemoryCache(dataset) if keep else dataset
         self.batch, self.seed, self.workers, self.pin = batch, seed, workers, pin
         self.batches_per_epoch = count // batch + (1 if count % batch > 1 else 0)
         self.waited_s = 0.0
+        self._membership_LK = None if membership_LK is None else torch.from_numpy(membership_LK)
         self._maker = BatchMaker(self.dataset, augmentation, seed)
         self._workers = Workers(self._maker, workers) if workers > 0 else None
         self._running: Callable[[], Generator[Batch, None, None] | None] = lambda: None
+
+    @property
+    def sets(self) -> int:
+        """How many labels stand for several classes each."""
+        return 0 if self._membership_LK is None else self._membership_LK.shape[0] - self._membership_LK.shape[1]
 
     @property
     def cached(self) -> bool:
@@ -82,14 +96,18 @@ class TrainLoader:
         return [shuffled[i * self.batch : (i + 1) * self.batch] for i in range(self.batches_per_epoch)]
 
     def preload(self, progress: Progress | None = None) -> None:
-        """Decode all samples into memory now; nothing without a cache. progress: called with (done, total)."""
+        """Decode all samples into memory now, where there is a cache, and count classes if the augmentation asks.
+
+        progress: called with (done, total).
+        """
         if isinstance(self.dataset, MemoryCache) and not self.dataset.complete:
             self.dataset.preload(progress)
+        self._maker.prepare(progress)
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from `start_batch` on; the same ones whether or not the epoch was interrupted.
 
-        An iterator that is still running from an earlier call is closed first. Leaving the loop early ends the thread
+        An iterator that is still running from an earlier call is closed first. Leaving the loop early ends the threads
         or the processes behind it as soon as the iterator is closed or forgotten.
         Raises UserError for a start outside the epoch; DataError for bad files; RuntimeError naming the sample for any
         other failure, or the samples in progress when a worker process died.
@@ -103,7 +121,7 @@ class TrainLoader:
         return running
 
     def close(self) -> None:
-        """End the background thread or the worker processes. The loader can be used again."""
+        """End the background threads or the worker processes. The loader can be used again."""
         self._stop_running()
         if self._workers is not None:
             self._workers.close()
@@ -120,13 +138,13 @@ class TrainLoader:
             running.close()
 
     def _batches(self, epoch: int, start: int) -> Generator[Batch, None, None]:
-        todo = self.order(epoch)[start:]
-        source = self._from_thread(epoch, todo) if self._workers is None else self._workers.run(epoch, todo)
+        todo = list(enumerate(self.order(epoch)))[start:]
+        workers = self._workers
+        source = self._from_threads(epoch, todo) if workers is None else self._from_processes(workers, epoch, todo)
         try:
-            for index in range(start, self.batches_per_epoch):
+            for _ in todo:
                 began = time.perf_counter()
-                arrays = next(source)
-                batch = self._to_batch(arrays, index)
+                batch = next(source)
                 self.waited_s += time.perf_counter() - began
                 yield batch
             for _ in source:  # lets the source end by itself, so that worker processes are kept for the next epoch
@@ -134,17 +152,37 @@ class TrainLoader:
         finally:
             source.close()
 
-    def _from_thread(self, epoch: int, todo: Sequence[Sequence[int]]) -> Generator[Arrays, None, None]:
-        def make(check: Callable[[], None]) -> Iterator[Arrays]:
-            for indices in todo:
-                yield self._maker.make(epoch, indices, lambda _: check())
+    def _from_threads(self, epoch: int, todo: Sequence[tuple[int, list[int]]]) -> Generator[Batch, None, None]:
+        def job(numbered: tuple[int, list[int]]) -> Callable[[Check], Batch]:
+            return lambda check: self._make(epoch, *numbered, check)
 
-        return prefetched(make, DEPTH)
+        return prefetched(map(job, todo), ready=DEPTH, threads=min(THREADS, os.cpu_count() or 1))
 
-    def _to_batch(self, arrays: Arrays, index: int) -> Batch:
+    def _from_processes(
+        self, workers: Workers, epoch: int, todo: Sequence[tuple[int, list[int]]]
+    ) -> Generator[Batch, None, None]:
+        made = workers.run(epoch, [indices for _, indices in todo])
+        try:
+            for (number, _), arrays in zip(todo, made, strict=True):
+                yield self._to_batch(arrays, number)
+        finally:
+            made.close()
+
+    def _make(self, epoch: int, number: int, indices: list[int], check: Check) -> Batch:
+        """Batch `number` of an epoch; runs in a background thread."""
+        return self._to_batch(self._maker.make(epoch, indices, lambda _: check()), number)
+
+    def _to_batch(self, arrays: Arrays, number: int) -> Batch:
         image = torch.from_numpy(arrays.image_B3hw)
         labels = torch.from_numpy(arrays.labels_Bhw.astype(np.int64))
         weights = torch.from_numpy(arrays.weights_B)
         if self.pin:
             image, labels, weights = image.pin_memory(), labels.pin_memory(), weights.pin_memory()
-        return Batch(image=image, labels=labels, names=arrays.names, weights=weights, index=index)
+        return Batch(
+            image=image,
+            labels=labels,
+            names=arrays.names,
+            weights=weights,
+            index=number,
+            membership_LK=self._membership_LK,
+        )

@@ -16,24 +16,25 @@ part of the name and are the group of their pictures, unless `group_regex` says 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from segwright.contracts import UserError
+from segwright.contracts import DataError, UserError
 from segwright.data.pairs import (
+    Listing,
     Pair,
     PairedFiles,
     by_key,
+    divide,
     list_pictures,
     need_folder,
     need_split,
     pairing_problems,
-    refuse,
+    shared_keys,
 )
-from segwright.labels import LabelSpace
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "gt")
@@ -54,6 +55,7 @@ _OTHER_SETS = {
     "trainannot": "CamVid in the SegNet form: read it with data.name=camvid (recipe camvid-cpu)",
     "leftimg8bit": "Cityscapes: read it with data.name=cityscapes",
 }
+_REMEDY = "A picture and its mask carry the same name: rename, restore or remove these files."
 _LAYOUT = "images/ and masks/ (or train/images, train/masks, val/images, …, or images/train, masks/train, …)"
 
 
@@ -68,27 +70,48 @@ class Layout:
 class PairedFolders(PairedFiles):
     """One split of a folder of pictures and masks.
 
-    root: the folder; split: train, val, test (as found) or all; labels: the space that says what the mask values mean.
+    split: train, val, test (as found) or all.
     val_fraction: share of the pictures that become val where no val folder is given, between 0 and 1; at least one.
     split_seed: another seed, another choice; a picture keeps its side when others are added, but for the border cases.
     group_regex: regular expression searched in the picture's name; its first group (or the whole match) is the group,
     and groups are kept whole when val is chosen. Without it pictures are chosen one by one.
-    Raises UserError for a missing folder, layout or split, DataError listing all unpaired and duplicate files.
     """
 
-    def __init__(
-        self,
+    @classmethod
+    def splits(cls, root: Path | None, *_: Any, **args: Any) -> tuple[str, ...]:
+        found = set(find_layout(root).folders)
+        if found & {ALL, "train"}:
+            found |= {"train", "val"}
+        return (*(s for s in ("train", "val", "test") if s in found), ALL)
+
+    @classmethod
+    def listing(
+        cls,
         root: Path | None,
         split: str,
-        labels: LabelSpace,
-        *,
+        *_: Any,
         val_fraction: float = 0.2,
         split_seed: int = 0,
         group_regex: str | None = None,
-    ) -> None:
-        splits = list_splits(root, val_fraction=val_fraction, split_seed=split_seed, group_regex=group_regex)
-        need_split(split, splits, Path(root or ""))
-        super().__init__(splits[split], labels)
+    ) -> Listing:
+        if not 0 < val_fraction < 1:
+            raise UserError(f"val_fraction is {val_fraction}; allowed is a share between 0 and 1, such as 0.2.")
+        need_split(split, cls.splits(root), Path(root or ""))
+        layout = find_layout(root)
+        source = next(s for s in (split, "train", ALL) if s in layout.folders or s == ALL)
+        needed = {s: folders for s, folders in layout.folders.items() if source in (s, ALL)}
+        found, problems = find_pairs(replace(layout, folders=needed), group_regex=group_regex)
+        pairs = found.get(ALL, ()) if split == ALL else ()
+        if not pairs:
+            given = ({"val": ()} if "val" in layout.folders else {}) | found
+            by_group = group_regex is not None
+            try:
+                pairs = complete_splits(given, val_fraction=val_fraction, split_seed=split_seed, by_group=by_group)[
+                    split
+                ]
+            except DataError as error:  # a single picture, or none
+                problems = problems or [str(error)]
+        return Listing(pairs=pairs, problems=tuple(problems), remedy=_REMEDY)
 
 
 def find_layout(root: Path | None) -> Layout:
@@ -123,20 +146,6 @@ def find_layout(root: Path | None) -> Layout:
     )
 
 
-def list_splits(
-    root: Path | None, *, val_fraction: float = 0.2, split_seed: int = 0, group_regex: str | None = None
-) -> dict[str, tuple[Pair, ...]]:
-    """Split name -> its pairs, in the order of their names; `all` is always there. Arguments as in PairedFolders."""
-    if not 0 < val_fraction < 1:
-        raise UserError(f"val_fraction is {val_fraction}; allowed is a share between 0 and 1, such as 0.2.")
-    layout = find_layout(root)
-    splits, problems = find_pairs(layout, group_regex=group_regex)
-    refuse(
-        Path(root or ""), problems, "A picture and its mask carry the same name: rename, restore or remove these files."
-    )
-    return complete_splits(splits, val_fraction=val_fraction, split_seed=split_seed, by_group=group_regex is not None)
-
-
 def complete_splits(
     found: Mapping[str, tuple[Pair, ...]], *, val_fraction: float = 0.2, split_seed: int = 0, by_group: bool = False
 ) -> dict[str, tuple[Pair, ...]]:
@@ -145,7 +154,7 @@ def complete_splits(
     whole = splits.pop(ALL, None)
     source = splits.get("train", whole)
     if "val" not in splits and source is not None:
-        splits["train"], splits["val"] = _divide(source, val_fraction, split_seed, by_group=by_group)
+        splits["train"], splits["val"] = divide(source, val_fraction, split_seed, by_group=by_group)
     ordered: dict[str, tuple[Pair, ...]] = {s: splits[s] for s in ("train", "val", "test") if s in splits}
     ordered[ALL] = _together(ordered) if whole is None else whole
     return ordered
@@ -201,7 +210,7 @@ def _pairs(images: Path, masks: Path, pattern: re.Pattern[str] | None) -> tuple[
     mask_table = by_key(mask_files, _keys(mask_stems, _MASK_ENDS, set(image_stems)))
     problems = pairing_problems(image_table, mask_table)
     pairs = []
-    for key in sorted(image_table.keys() & mask_table.keys()):
+    for key in shared_keys(image_table, mask_table):
         group = _group(key, pattern)
         if group is None:
             problems.append(
@@ -233,36 +242,6 @@ def _group(key: str, pattern: re.Pattern[str] | None) -> str | None:
     return match.group(1) if pattern.groups else match.group(0)
 
 
-def _divide(
-    pairs: tuple[Pair, ...], fraction: float, seed: int, *, by_group: bool
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Train and val: pictures, or whole groups, in the order of a hash of seed and name; val takes the first share."""
-    units: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        units.setdefault(pair.group if by_group else pair.name, []).append(pair)
-    if len(units) < 2:
-        what = "group" if by_group else "picture"
-        raise UserError(
-            f"one {what} cannot be divided into train and val. Add pictures, or give train/ and val/ folders."
-        )
-    order = sorted(units, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    wanted = min(max(1, round(fraction * len(pairs))), len(pairs) - 1)
-    chosen: set[str] = set()
-    for name in order[:-1]:
-        if sum(len(units[c]) for c in chosen) >= wanted:
-            break
-        chosen.add(name)
-
-    def side(pair: Pair) -> bool:
-        return (pair.group if by_group else pair.name) in chosen
-
-    return tuple(p for p in pairs if not side(p)), tuple(p for p in pairs if side(p))
-
-
 def _together(splits: Mapping[str, tuple[Pair, ...]]) -> tuple[Pair, ...]:
     """Every pair of every split; the split goes before the name, which may occur in more than one."""
-    return tuple(
-        Pair(name=f"{split}/{p.name}", group=p.group, image=p.image, mask=p.mask)
-        for split, pairs in splits.items()
-        for p in pairs
-    )
+    return tuple(replace(p, name=f"{split}/{p.name}") for split, pairs in splits.items() for p in pairs)

@@ -1,80 +1,47 @@
-"""An iterator that runs ahead in a background thread."""
+"""Results that background threads make ahead, in order."""
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
-from typing import Generic, TypeVar
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
 
 T = TypeVar("T")
+Check = Callable[[], None]
+"""Called now and then during long work; raises Abandoned when nobody wants the result any more."""
+
+_NAME = "segwright-prefetch"
 
 
-class Abandoned(Exception):  # a signal between two threads, no error that anybody sees
-    """Raised inside the background thread once nobody wants its items any more."""
+class Abandoned(Exception):  # a signal between threads, no error that anybody sees
+    """Raised inside the background threads once the consumer has gone."""
 
 
-class _End:
-    """The last thing in the queue: the iterator is exhausted, or failed."""
+def prefetched(jobs: Iterable[Callable[[Check], T]], *, ready: int, threads: int = 1) -> Generator[T, None, None]:
+    """The results of the jobs, in order, made in background threads; up to `ready` finished ones wait for the consumer.
 
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
-class _Item(Generic[T]):
-    def __init__(self, value: T) -> None:
-        self.value = value
-
-
-def prefetched(make: Callable[[Callable[[], None]], Iterator[T]], depth: int) -> Generator[T, None, None]:
-    """The items of make(check), in order, made up to `depth` ahead in one background thread.
-
-    make: gets a function that it calls now and then during long work; it raises Abandoned when the consumer has gone.
-    An error of the iterator is raised here, after the items made before it. However the consumer leaves (exhausted,
-    error, close, garbage collection), the thread has ended when this generator has.
+    An error of a job is raised here, after the results before it. However the consumer leaves (exhausted, error, close,
+    garbage collection), the threads have ended when this generator has.
     """
-    ready: queue.Queue[_Item[T] | _End] = queue.Queue(depth)
     stop = threading.Event()
-    thread = threading.Thread(target=_fill, args=(make, ready, stop), daemon=True, name="segwright-prefetch")
-    thread.start()
-    try:
-        while True:
-            item = ready.get()
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
-            yield item.value
-    finally:
-        stop.set()
-        if threading.current_thread() is not thread:
-            thread.join()
 
-
-def _fill(
-    make: Callable[[Callable[[], None]], Iterator[T]], ready: queue.Queue[_Item[T] | _End], stop: threading.Event
-) -> None:
     def check() -> None:
         if stop.is_set():
             raise Abandoned
 
-    def put(item: _Item[T] | _End) -> None:
-        while True:
-            check()
-            try:
-                ready.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
+    todo = iter(jobs)
+    waiting: deque[Future[T]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=_NAME)
     try:
-        try:
-            for value in make(check):
-                put(_Item(value))
-            put(_End(None))
-        except Abandoned:
-            raise
-        except BaseException as error:  # also KeyboardInterrupt and MemoryError: the consumer must see them, not wait
-            put(_End(error))
-    except Abandoned:
-        return
+        waiting.extend(pool.submit(job, check) for job in islice(todo, ready + threads))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(job, check) for job in islice(todo, 1))
+            yield result
+    finally:
+        stop.set()
+        own = threading.current_thread().name.startswith(_NAME)  # garbage collection may close this anywhere
+        pool.shutdown(wait=not own, cancel_futures=True)

@@ -3,27 +3,31 @@
 Rules for pictures (`read_image`), which always come out as uint8 [H, W, 3] in RGB order:
 
 - the content decides the format, not the file name: PNG, JPEG, BMP, TIFF, WebP, GIF, PPM;
-- 1-bit, grey and palette pictures become RGB; transparency is dropped, the colours stay as stored;
-- 16-bit grey is divided by 257 (65535 becomes 255); of 16-bit colour Pillow keeps the high byte;
-- CMYK is converted without colour management; 32-bit and float pictures are refused;
+- 1-bit, grey and palette pictures become RGB; transparency and further channels are dropped, the colours stay as
+  stored; colour profiles are not applied;
+- 16-bit grey is divided by 257 (65535 becomes 255); of 16-bit colour and of grey with alpha the high byte is kept;
+- CMYK is converted without colour management; 32-bit, signed, 12-bit and float pictures are refused;
 - animations and multi-page files are refused: which frame the mask belongs to is unknown. The first picture of an MPO
   file (a camera's JPEG with previews) is read.
 
 Rules for masks (`read_mask`), which come out as raw values, never converted:
 
-- palette masks give the palette index, 1-, 2- and 4-bit masks their stored numbers, 1-bit masks 0 and 1;
+- palette masks give the palette index, 1-, 2- and 4-bit masks their stored numbers; of 1 bit, black is 0 and white 1;
 - 8- and 16-bit masks give their numbers; 32-bit integers do too when they fit into 0..65535;
 - RGB masks give colours; an alpha channel is dropped where every pixel is opaque, else the mask is refused;
-- JPEG and WebP are refused (they change values), and so are 16-bit colours, floats and animations.
+- refused is what changes values: JPEG and WebP (inside TIFF too), 16-bit colours, floats, signed 8-bit numbers, grey
+  where 0 means white, PGM whose greatest value is not 255 or 65535, further channels; animations as well.
 
-For both: the EXIF orientation is applied, so sizes are those that a viewer shows; a file is decoded to its last pixel,
-so a truncated one is found; more than MAX_PIXELS pixels are refused before they are decoded.
+For both: the EXIF orientation is applied, so sizes are those that a viewer shows (EXIF that cannot be read counts as
+none); a file is decoded to its last pixel and the checksums of a PNG are compared, so a truncated or changed file is
+found, a JPEG that was cut short and closed again too (but JPEG has no checksum: changed bytes that still decode cannot
+be seen, nor can a progressive file that was closed again); bytes after the end are left out of account; more than
+MAX_PIXELS pixels are refused before they are decoded.
 """
 
 from __future__ import annotations
 
 import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +46,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from segwright.contracts import DataError, UserError
+from segwright.data.formats import check_jpeg, check_png, foreign, mask_fault, picture_fault, stretch
 
 _FILES = (
     PngImageFile,
@@ -63,7 +68,7 @@ MAX_PIXELS = 89_478_485
 
 _LOSSY = {"JPEG", "MPO", "WEBP"}
 _TO_RGB = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
-_DIVISOR = {2: 85, 4: 17}  # Pillow stretches 2- and 4-bit grey to 0..255
+_SIXTEEN_BITS = {"PNG", "PPM"}  # Pillow's mode I of these holds 0..65535
 _ORIENTATION = 0x0112
 
 
@@ -81,7 +86,7 @@ class Header:
 def read_header(path: Path) -> Header:
     """Size and kind of a picture without decoding it. Raises DataError for a missing or foreign file."""
     with _opened(path) as image:
-        turn = _orientation(image)
+        turn = exif_orientation(image)
         upright = turn < 5 or image.format == "TIFF"  # Pillow turns TIFF files by itself
         width, height = image.size if upright else image.size[::-1]
         return Header(height=height, width=width, format=str(image.format), mode=image.mode, orientation=turn)
@@ -93,7 +98,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises DataError, naming the file, what was found and what to do, for anything else.
     """
     with _opened(path) as image:
-        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        if fault := picture_fault(image):
+            raise DataError(f"{path}: the picture has {fault}.")
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SIXTEEN_BITS):
             grey = (_decoded(image, path).astype(np.float32) / 257).round().clip(0, 255).astype(np.uint8)
             pixels: NDArray[np.uint8] = np.repeat(grey[..., None], 3, axis=2)
         elif image.mode in _TO_RGB:
@@ -105,7 +112,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
                 f"{path}: found a picture of mode {image.mode} ({_MODE_WORDS.get(image.mode, 'unusual')}); allowed are "
                 "8- and 16-bit grey, RGB, RGBA, palette and CMYK. Save it again as 8-bit PNG or JPEG."
             )
-        return np.ascontiguousarray(_turned(pixels, _orientation(image)))
+        return np.ascontiguousarray(_turned(pixels, exif_orientation(image)))
 
 
 def read_mask(path: Path) -> NDArray[Any]:
@@ -121,27 +128,24 @@ def read_mask(path: Path) -> NDArray[Any]:
                 f"{path}: the mask is a {'JPEG' if kind != 'WEBP' else 'WebP'} file. Saving it in this format changes "
                 "pixel values, so class ids or colours are lost. Export the mask again as PNG."
             )
-        depth, color_type = _png_depth(path) if kind == "PNG" else (0, 0)
-        if depth == 16 and color_type in (2, 6):
-            raise DataError(
-                f"{path}: the mask has 16-bit colours; allowed are 8-bit colours. Save it as 8-bit RGB PNG."
-            )
+        if fault := mask_fault(image, path):
+            raise DataError(f"{path}: the mask has {fault}.")
         raw = _decoded(image, path)
         mode = image.mode
         if mode == "1":
             raw = raw.astype(np.uint8)
-        elif mode == "L" and color_type == 0 and depth in _DIVISOR:
-            raw = raw // np.uint8(_DIVISOR[depth])
+        elif mode == "L":
+            raw = raw // np.uint8(stretch(image, path))
         elif mode in ("LA", "RGBA", "PA"):
             raw = _without_alpha(raw, path)
         elif mode.startswith("I"):
             raw = _as_uint16(raw, path)
-        elif mode not in ("L", "P", "RGB"):
+        elif mode not in ("P", "RGB"):
             raise DataError(
                 f"{path}: the mask has mode {mode} ({_MODE_WORDS.get(mode, 'unusual')}); allowed are one whole number "
                 "a pixel (8 or 16 bit, palette, 1 bit) or RGB colours. Export it again as PNG."
             )
-        return np.ascontiguousarray(_turned(raw, _orientation(image)))
+        return np.ascontiguousarray(_turned(raw, exif_orientation(image)))
 
 
 def check_sizes(image: Path, image_size: tuple[int, int], mask: Path, mask_size: tuple[int, int]) -> None:
@@ -164,7 +168,7 @@ def check_sizes(image: Path, image_size: tuple[int, int], mask: Path, mask_size:
 
 _MODE_WORDS = {
     "F": "32-bit float",
-    "I": "32-bit integer",
+    "I": "32-bit or signed integers",
     "LAB": "CIE Lab",
     "HSV": "hue, saturation, value",
     "CMYK": "print colours",
@@ -190,11 +194,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except PermissionError as error:
         raise DataError(f"{path}: the file may not be read. Change its permissions (chmod u+r).") from error
     except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        found = "the file is empty (0 bytes)" if empty else "the content is no picture that Segwright knows"
-        raise DataError(
-            f"{path}: {found}; allowed are PNG, JPEG, BMP, TIFF, WebP, GIF and PPM. Export it again."
-        ) from error
+        raise DataError(f"{path}: {foreign(path)}.") from error
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{path}: the picture has more than {MAX_PIXELS:,} pixels, the limit. Cut it into tiles."
@@ -241,6 +241,18 @@ def _load(image: Image.Image, path: Path) -> None:
             f"Set it to False before reading {path}."
         )
     image.load()
+    if image.format == "PNG":
+        check_png(path, count_rows=_ends_flat(image, 1) or _ends_flat(image, 2))  # 2: the last row of interlaced files
+    elif image.format in ("JPEG", "MPO") and _ends_flat(image, 1):
+        check_jpeg(path)
+
+
+def _ends_flat(image: Image.Image, row: int) -> bool:
+    """Whether the last 8 pixels of a row, counted from the end, are equal, as where a file lacks its last part."""
+    width, height = image.size
+    corner = image.crop((max(0, width - 8), max(0, height - row), width, max(1, height - row + 1)))
+    ranges = corner.getextrema()
+    return all(low == high for low, high in (ranges if isinstance(ranges[0], tuple) else (ranges,)))
 
 
 def _decoded(image: Image.Image, path: Path) -> NDArray[Any]:
@@ -248,9 +260,12 @@ def _decoded(image: Image.Image, path: Path) -> NDArray[Any]:
     return np.array(image)  # a copy: asarray would be read-only
 
 
-def _orientation(image: Image.Image) -> int:
+def exif_orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1, upright, where there is none or nonsense."""
-    value = image.getexif().get(_ORIENTATION, 1)
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # of a damaged block Pillow raises nearly anything; viewers show such pictures as stored
+        return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
@@ -261,13 +276,6 @@ def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1
     return pixels[::rows, ::columns]
-
-
-def _png_depth(path: Path) -> tuple[int, int]:
-    """(bits a channel, colour type) from a PNG header; type 0 is grey, 2 RGB, 3 palette, 4 and 6 have alpha."""
-    with path.open("rb") as stream:
-        depth, color_type = struct.unpack(">24x2B", stream.read(26))
-    return depth, color_type
 
 
 def _without_alpha(raw: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -18,10 +18,11 @@ import yaml
 from numpy.typing import NDArray
 
 from segwright.contracts import IGNORE, DataError, UserError
-from segwright.labels.causes import likely_cause
+from segwright.labels.causes import likely_cause, looks_grey
 from segwright.names import did_you_mean
 
 RGB = tuple[int, int, int]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C six times faster, where PyYAML was built with it
 MAX_CLASSES = 250  # ids are uint8 and 255 is IGNORE
 
 
@@ -91,6 +92,10 @@ class LabelSpace:
             table[index] = item.color
         return table
 
+    @property
+    def _colors(self) -> list[RGB]:
+        return [item.color for item in (*self.classes, *self.ignored)]
+
     @cached_property
     def _table(self) -> NDArray[np.int16]:
         """int16 [65536]: class id, IGNORE, or -1 (error), of each raw value of an exclusive `index` space."""
@@ -123,13 +128,33 @@ class LabelSpace:
             keys = raw.astype(np.int64)
         else:
             if raw.ndim != 3 or raw.shape[2] != 3:
+                grey = raw.ndim == 2 and looks_grey(np.unique(raw).tolist(), self._colors)
+                turned = " The numbers are the greys of its colours: the masks were turned into grey." if grey else ""
                 raise DataError(
-                    f"{source}: the mask has one number a pixel, but label space '{self.name}' expects RGB colours. "
+                    f"{source}: the mask has one number a pixel, but label space '{self.name}' expects RGB colours.{turned} "
                     "Choose the label space for this form of the masks (`data.labels=...`)."
                 )
+            if self.exclusive and (labels := self._encode_colors(raw)) is not None:
+                return labels
             red, green, blue = (raw[..., i].astype(np.int64) for i in range(3))
             keys = (red << 16) | (green << 8) | blue
         return self._encode_values(keys, source)
+
+    def _encode_colors(self, raw: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """Ids of colours by binary search, some rows at a time to save memory; None when one of them is not listed."""
+        entries = [*enumerate(self.classes), *((IGNORE, item) for item in self.ignored)]
+        listed = sorted((value, k) for k, item in entries for value in item.values)
+        values, ids = (np.array(column) for column in zip(*listed, strict=True))
+        labels = np.empty(raw.shape[:2], np.uint8)
+        for top in range(0, len(raw), 256):
+            red, green, blue = (raw[top : top + 256, :, i].astype(np.int64) for i in range(3))
+            keys = (red << 16) | (green << 8) | blue
+            place = np.searchsorted(values, keys).clip(max=len(values) - 1)
+            unknown = values[place] != keys
+            if self.other == "error" and unknown.any():
+                return None
+            labels[top : top + 256] = np.where(unknown, IGNORE, ids[place])
+        return labels
 
     def _encode_values(self, keys: NDArray[np.int64], source: Path | str) -> NDArray[Any]:
         values, inverse = np.unique(keys, return_inverse=True)
@@ -152,7 +177,14 @@ class LabelSpace:
         more = f" and {len(values) - 8} more" if len(values) > 8 else ""
         allowed = sorted({v for item in (*self.classes, *self.ignored) for v in item.values})
         shown = ", ".join(self._show(v) for v in allowed[:24]) + (", …" if len(allowed) > 24 else "")
-        cause = likely_cause(np.unique(raw).tolist(), self.num_classes, allowed, self.encoding)
+        cause = likely_cause(
+            np.unique(raw).tolist(),
+            self.num_classes,
+            allowed,
+            self.encoding,
+            ignored={v for item in self.ignored for v in item.values},
+            colors=self._colors,
+        )
         raise DataError(
             f"{source}: found mask values that label space '{self.name}' does not list: {listed}{more}. Allowed: {shown}. {cause}"
         )
@@ -273,13 +305,13 @@ def load_label_space(name: str) -> LabelSpace:
     """A shipped space by name (`camvid11`), or one from a YAML file of the user's."""
     if name in catalogue():
         text = (resources.files("segwright.labels") / "catalogue" / f"{name}.yaml").read_text(encoding="utf-8")
-        return LabelSpace.from_dict(yaml.safe_load(text), where=f"label space '{name}'")
+        return LabelSpace.from_dict(yaml.load(text, Loader=_LOADER), where=f"label space '{name}'")
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"label space file {path} does not exist.")
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not readable YAML: {error}") from error
         if not isinstance(content, Mapping):

@@ -1,12 +1,28 @@
 """Small pieces that several architectures share.
 
-Letters: B batch, C channels, H W pixels.
+Letters: B batch, C channels, H W pixels, K classes, h w reduced sizes, s regions a side.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from segwright.contracts import UserError
+
+
+def check_arguments(model: str, *, output_stride: int = 8, dropout: float = 0.0, **counts: int) -> None:
+    """Raise UserError for an output stride that is not 8 or 16, a dropout outside 0..1 (without 1), a count below 1."""
+    if output_stride not in (8, 16):
+        raise UserError(f"{model}: output_stride is {output_stride}; allowed are 8 (finer) and 16 (faster).")
+    if not 0 <= dropout < 1:
+        raise UserError(f"{model}: dropout is {dropout}; allowed are numbers from 0 to below 1.")
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"{model}: {name} is {count}; allowed are whole numbers from 1.")
 
 
 def conv_bn_relu(
@@ -14,14 +30,34 @@ def conv_bn_relu(
 ) -> nn.Sequential:
     """Bias-free convolution that keeps the size at stride 1, BatchNorm, ReLU."""
     padding = dilation * (kernel - 1) // 2
-    conv = nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias=False)
+    kind = GroupedDilatedConv2d if groups > 1 and dilation > 1 else nn.Conv2d
+    conv = kind(channels, out, kernel, stride, padding, dilation, groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU(inplace=True))
+
+
+class GroupedDilatedConv2d(nn.Conv2d):
+    """Convolution in groups with a dilation, which trains in fp32 on a CPU under autocast.
+
+    In bf16, and with channels last, torch 2.15 computes wrong weight gradients for it there, or crashes.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (input.is_cpu and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float())
 
 
 def separable(channels: int, out: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
     """Depthwise 3×3, then pointwise 1×1, each followed by BatchNorm and ReLU (Howard et al. 2017)."""
     depthwise = conv_bn_relu(channels, channels, stride=stride, dilation=dilation, groups=channels)
     return nn.Sequential(*depthwise, *conv_bn_relu(channels, out, 1))
+
+
+def auxiliary_head(channels: int, num_classes: int, *, dropout: float = 0.1) -> nn.Sequential:
+    """Classifier on features inside a backbone: 3×3 to a quarter of the channels, dropout, 1×1 (Zhao et al. 2017)."""
+    few = max(1, channels // 4)
+    return nn.Sequential(*conv_bn_relu(channels, few), nn.Dropout(dropout), nn.Conv2d(few, num_classes, 1))
 
 
 def to_size_of(features_BCHW: Tensor, other_BCHW: Tensor, *, align_corners: bool = False) -> Tensor:
@@ -42,3 +78,61 @@ def init_he(module: nn.Module) -> None:
         elif isinstance(part, nn.BatchNorm2d):
             nn.init.ones_(part.weight)
             nn.init.zeros_(part.bias)
+
+
+def region_means(x_BChw: Tensor, bins: int) -> Tensor:
+    """Means over bins×bins regions: float [B, C, bins, bins], equal to `adaptive_avg_pool2d` for every h, w ≥ 1.
+
+    As two matrix products it has a deterministic backward pass on GPUs and exports with dynamic sizes; adaptive pooling
+    has neither.
+    """
+    rows_sh, cols_sw = (_membership(bins, n, x_BChw) for n in x_BChw.shape[-2:])
+    sums: Tensor = rows_sh @ x_BChw @ cols_sw.mT
+    return sums / (rows_sh.sum(1, keepdim=True) * cols_sw.sum(1))
+
+
+def _membership(bins: int, length: int, like: Tensor) -> Tensor:
+    """[s, length], 1 where a position lies in a region: from floor(i·length/s) up to ceil((i + 1)·length/s)."""
+    region_s1 = torch.arange(bins, device=like.device).unsqueeze(1)
+    position = torch.arange(length, device=like.device)
+    start, end = region_s1 * length // bins, ((region_s1 + 1) * length + bins - 1) // bins
+    return ((position >= start) & (position < end)).to(like.dtype)
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: a 1×1, several dilated 3×3 and a global mean side by side, joined by a 1×1.
+
+    Source: Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017 (arXiv 1706.05587). Each
+    branch, and the 1×1 that joins them, is a bias-free convolution, BatchNorm and ReLU. The mean, one value a channel,
+    spreads over the map, as bilinear resizing would do it; its BatchNorm refuses a batch of one in training.
+
+    rates: dilations of the 3×3 branches. branch: channels of each branch, as many as `out` unless given.
+    separated: the 3×3 branches are depthwise separable (arXiv 1802.02611).
+    dropout: share of values left out at the end in training.
+    Input: float [B, C, h, w]. Output: float [B, out, h, w].
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        rates: Sequence[int],
+        *,
+        branch: int | None = None,
+        separated: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        branch = branch or out
+        layer = separable if separated else conv_bn_relu
+        dilated = [layer(channels, branch, dilation=rate) for rate in rates]
+        self.branches = nn.ModuleList([conv_bn_relu(channels, branch, 1), *dilated])
+        self.mean = conv_bn_relu(channels, branch, 1)
+        self.project = conv_bn_relu((len(rates) + 2) * branch, out, 1)
+        if dropout:
+            self.project.append(nn.Dropout(dropout))
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        mean = self.mean(x_BChw.mean((2, 3), keepdim=True)).expand(-1, -1, *x_BChw.shape[-2:])
+        joined: Tensor = self.project(torch.cat([*(branch(x_BChw) for branch in self.branches), mean], dim=1))
+        return joined

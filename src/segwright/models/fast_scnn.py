@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segwright.contracts import Outputs, UserError
+from segwright.models.blocks import region_means
 from segwright.models.card import Entry, ModelCard
 
 EXPANSION = 6
@@ -159,25 +160,6 @@ class Refine(nn.Module):
     def forward(self, fine_BChw: Tensor, fused_BChw: Tensor) -> Tensor:
         fused = F.interpolate(fused_BChw, size=fine_BChw.shape[-2:], mode="bilinear", align_corners=False)
         return F.relu(self.fine(fine_BChw) + fused)
-
-
-def region_means(x_BChw: Tensor, bins: int) -> Tensor:
-    """Means over bins×bins regions: float [B, C, bins, bins], equal to `adaptive_avg_pool2d` for every h, w ≥ 1.
-
-    As two matrix products it has a deterministic backward pass on GPUs and exports with dynamic sizes; adaptive pooling
-    has neither.
-    """
-    rows_sh, cols_sw = (_membership(bins, n, x_BChw) for n in x_BChw.shape[-2:])
-    sums = rows_sh @ x_BChw @ cols_sw.mT
-    return sums / (rows_sh.sum(1, keepdim=True) * cols_sw.sum(1))
-
-
-def _membership(bins: int, length: int, like: Tensor) -> Tensor:
-    """[s, length], 1 where a position lies in a region: from floor(i·length/s) up to ceil((i + 1)·length/s)."""
-    region_s1 = torch.arange(bins, device=like.device).unsqueeze(1)
-    position = torch.arange(length, device=like.device)
-    start, end = region_s1 * length // bins, ((region_s1 + 1) * length + bins - 1) // bins
-    return ((position >= start) & (position < end)).to(like.dtype)
 
 
 def _conv(

@@ -9,12 +9,30 @@ from typing import Any
 from torch import nn
 
 from segwright.contracts import UserError
-from segwright.models import external, fast_scnn, unet
+from segwright.models import (
+    deeplab_v3_plus_d,
+    external,
+    fast_scnn,
+    fcn,
+    resnet_decoder,
+    segnet,
+    small_cnn,
+    unet,
+    unet_a,
+    unet_aspp,
+)
 from segwright.models.card import Entry, ModelCard
 from segwright.names import did_you_mean
 
 _ALL: dict[str, Entry] = {
     **unet.ENTRIES,
+    **unet_a.ENTRIES,
+    **unet_aspp.ENTRIES,
+    **resnet_decoder.ENTRIES,
+    **deeplab_v3_plus_d.ENTRIES,
+    **fcn.ENTRIES,
+    **segnet.ENTRIES,
+    **small_cnn.ENTRIES,
     **fast_scnn.ENTRIES,
     **external.ENTRIES,
 }

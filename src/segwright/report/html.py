@@ -1,27 +1,13 @@
-"""The page: everything in one HTML file that requests nothing from anywhere and is readable without JavaScript.
-
-Names of classes, files and runs are hostile until escaped: the templates escape everything by default, and the page
-allows no script but its own (a content security policy with the hash of that one script).
-"""
+"""The page of a run: everything in one HTML file, readable without JavaScript."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata, resources
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from segwright.contracts import UserError
 from segwright.evaluation.hardest import rank_pictures, worst_mistakes
-from segwright.files import write_text
-from segwright.report import wording
 from segwright.report.answer import caveats, measures, mistake_card, why_low
 from segwright.report.appendix import data_table, fact_groups, mark_yaml
 from segwright.report.colors import style_rules, to_hex
@@ -30,6 +16,7 @@ from segwright.report.curves import curves, time_spent
 from segwright.report.figures import iou_bars, picture_ranks
 from segwright.report.frequency import correlate, describe, frequency_figure
 from segwright.report.gallery import legend, picture_row
+from segwright.report.page import render_page, static, write_page
 from segwright.report.tables import LEVELS, NAMED_CELLS, class_rows, confusion_cells, confusion_data
 
 SECTIONS = {
@@ -54,64 +41,13 @@ COLUMNS = {
 
 def write_report(report: RunReport, path: Path) -> Path:
     """Write the page of one run to `path`, atomically. Returns the path. Raises UserError when it cannot be written."""
-    page = render_report(report)
-    try:
-        return write_text(path, page)
-    except OSError as error:
-        raise UserError(
-            f"{path}: the report cannot be written ({error.strerror}). Free the path or make its folder writable, then "
-            "write it again."
-        ) from error
+    return write_page(render_report(report), path)
 
 
 def render_report(report: RunReport, *, written: datetime | None = None) -> str:
     """The page as text. written: the time in its footer, now by default."""
-    style = _static("report.css") + style_rules(report.evaluation.space)
-    script = _static("report.js")
-    policy = (
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
-    )
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            policy=policy,
-            style=Markup(style),
-            script=Markup(script),
-            version=metadata.version("segwright"),
-            written=(written or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
-            **_content(report),
-        )
-    )
-
-
-@cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("segwright.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        "percent": wording.percent,
-        "bare": wording.bare,
-        "points": wording.points,
-        "thousands": wording.count,
-        "coefficient": wording.coefficient,
-        "sentence": lambda text: text[:1].upper() + text[1:],
-    }
-    return made
-
-
-def _static(name: str) -> str:
-    return (resources.files("segwright.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    style = static("report.css") + style_rules(report.evaluation.space)
+    return render_page("report.html", style=style, written=written, **_content(report))
 
 
 def _content(report: RunReport) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from segwright.build import (
     score_space,
 )
 from segwright.contracts import Batch, Dataset, UserError
+from segwright.data.augment import load_pipeline
 from segwright.data.loading import TrainLoader
 from segwright.data.statistics import class_weights, fingerprint, names_hash
 from segwright.inference.running import FORMATS
@@ -51,6 +52,11 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
         recipe = _with(recipe, "data", root=str(Path(recipe.data.root).expanduser().resolve()))
     if recipe.data.split_file is not None:
         recipe = _with(recipe, "data", split_file=str(Path(recipe.data.split_file).expanduser().resolve()))
+    if (
+        recipe.augmentation.name == "albumentations" and "file" in recipe.augmentation.args
+    ):  # the run keeps its own copy
+        pipeline = load_pipeline(Path(recipe.augmentation.args["file"]))
+        recipe = _with(recipe, "augmentation", args={"pipeline": pipeline})
     torch.manual_seed(recipe.seed)
     space, scored = model_space(recipe), score_space(recipe)
     find_protocol(recipe.protocol)

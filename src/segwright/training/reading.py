@@ -13,6 +13,7 @@ from segwright.data.augment import Augmentation
 from segwright.data.cache import MemoryCache, fits_in_memory
 from segwright.data.loading import TrainLoader
 from segwright.data.pack import packed
+from segwright.data.pack.store import in_words
 from segwright.data.skipping import Skipped
 from segwright.labels import LabelSpace
 from segwright.recipe import Data, Recipe, Source
@@ -31,6 +32,12 @@ class Reading:
         self, recipe: Recipe, space: LabelSpace, scored: LabelSpace, *, stride: int, device: str, console: Console
     ) -> None:
         self.recipe, self.console = recipe, console
+        self.cache = recipe.data.cache
+        if self.cache == "device" and device == "cpu":
+            self.cache = "memory"
+            console.print(
+                "data.cache=device: the device is the processor, so pictures are kept in memory (data.cache=memory)"
+            )
         self.skipped: dict[str, list[Skipped]] = {}
         self.notes: list[str] = []
         mixture = build_training_set(recipe, space, self._opened)
@@ -57,25 +64,25 @@ class Reading:
         for note in notes:
             self.console.print(f"[yellow]note[/] {note}", highlight=False)
         self.notes += notes
-        if self.recipe.data.cache == "pack":
+        if self.cache == "pack" or (self.cache == "device" and data.root is not None):
+            parts = {"split_file": data.split_file} if isinstance(data, Data) and data.split_file else {}
+            of = in_words(data.name, split, data.root, data.args | parts)
             with Counting(self.console, f"packing {split}") as progress:
-                return packed(dataset, of=f"{data.name} {split} of {data.root}", progress=progress, say=self._say)
+                return packed(dataset, of=of, progress=progress, say=self._say)
         return dataset
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
 
     def _kept(self, dataset: Dataset) -> Dataset:
-        cache = self.recipe.data.cache
-        keep = cache == "memory" or (cache in ("auto", "device") and fits_in_memory(dataset))
+        keep = self.cache == "memory" or (self.cache == "auto" and fits_in_memory(dataset))
         return MemoryCache(dataset) if keep else dataset
 
     def _loader(self, dataset: Dataset, membership_LK: Any, stride: int, device: str) -> TrainLoader:
         recipe = self.recipe
         augmentation = build_augmentation(recipe, stride)
         shared = {"batch": recipe.training.batch, "seed": recipe.seed, "membership_LK": membership_LK}
-        cache = recipe.data.cache
-        if cache == "device":
+        if self.cache == "device":
             from segwright.data.device import DeviceLoader
 
             if not isinstance(augmentation, Augmentation):
@@ -87,7 +94,7 @@ class Reading:
             dataset,
             augmentation,
             workers=recipe.training.workers,
-            cache="none" if cache == "pack" else cache,
+            cache="none" if self.cache == "pack" else self.cache,
             pin=device.startswith("cuda"),
             **shared,
         )

@@ -101,7 +101,9 @@
   }
 
   /* Confusion matrix: shares of truth, shares of prediction, or pixels; all three on pointing or by arrow keys. */
-  const { names, counts, levels, named } = JSON.parse(byId("matrix").textContent);
+  const matrix = byId("matrix");
+  if (matrix) {
+  const { names, counts, levels, named } = JSON.parse(matrix.textContent);
   const sum = (values) => values.reduce((a, b) => a + b, 0);
   const truth = counts.map(sum);
   const found = names.map((_, p) => sum(counts.map((row) => row[p])));
@@ -182,6 +184,7 @@
     cell.tabIndex = 0;
     cell.focus();
   });
+  }
 
   /* Enlarged pictures: the four views of one picture in the same place, so that switching shows what differs. */
   const viewer = byId("viewer");

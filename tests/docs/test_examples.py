@@ -142,19 +142,30 @@ def test_python_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.Monk
         exec(compile(block, f"{name}, Python block {number}", "exec"), namespace)
 
 
-def test_the_tree_of_the_readme_is_the_package() -> None:
-    text = next(block for block in blocks(PROJECT / "README.md", "text") if block.startswith("src/segwright/"))
+def tree(page: Path) -> set[Path]:
+    """Files and folders of the package that the page's tree names; every one has to exist."""
+    text = next(block for block in blocks(page, "text") if block.startswith("src/segwright/"))
     path, named = [PACKAGE], set[Path]()
     for line in text.splitlines()[1:]:
         prefix, entry = re.match(r"([│├└─ ]+)(\S+)", line).groups()  # type: ignore[union-attr]
         depth = len(prefix) // 4
         path = [*path[:depth], path[depth - 1] / entry.rstrip("/")]
-        assert path[-1].is_dir() if entry.endswith("/") else path[-1].is_file(), f"README's tree names {entry}"
+        assert path[-1].is_dir() if entry.endswith("/") else path[-1].is_file(), f"{title(page)}'s tree names {entry}"
         named.add(path[-1])
+    return named
+
+
+def test_the_tree_of_the_readme_is_the_package() -> None:
+    top = {p for p in PACKAGE.iterdir() if p.name not in ("__init__.py", "__pycache__", "py.typed")}
+    assert top == tree(PROJECT / "README.md")
+
+
+def test_the_page_about_the_code_names_every_file() -> None:
+    named = tree(DOCS / "code.md")
     folders = {p.parent for p in PACKAGE.rglob("*") if p.is_file() and "__pycache__" not in p.parts} - {PACKAGE}
-    assert folders - named == set(), "folders that README's tree leaves out"
+    assert folders - named == set(), "folders that docs/code.md leaves out"
     files = {p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" and p.parent != PACKAGE / "data" / "streets"}
-    assert files - named == set(), "files that README's tree leaves out"
+    assert files - named == set(), "files that docs/code.md leaves out"
 
 
 @pytest.mark.parametrize("text_page", PAGES, ids=title)

@@ -87,9 +87,10 @@ class DenseASPP(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Outputs:
         (deep,) = self.backbone(image_BCHW)
-        features = F.relu(self.halve(deep))
+        features = self.halve(deep)
         if self.stride == 16:
             features = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+        features = F.relu(features)
         for layer in self.layers:
             features = torch.cat([layer(features), features], dim=1)
         return Outputs(self.classify(self.dropout(features)))

@@ -160,7 +160,7 @@ def _offender(file: Path, result: CheckResult, read_raw: ReadRaw) -> Shown | Non
             pixels = read_image(file)
     except DataError:
         return None
-    return Shown(embed(_small(pixels, OFFENDER_WIDTH)), printable(file.name))
+    return Shown(embed(_small(pixels, OFFENDER_WIDTH)), file.name)
 
 
 def _mask_files(result: CheckResult) -> frozenset[Path]:
@@ -208,7 +208,7 @@ def _sheet(result: CheckResult, read_raw: ReadRaw) -> list[Shown]:
             pixels = overlay(rgb, ids, result.space, opacity=0.55)
         else:
             continue
-        shown.append(Shown(embed(_small(pixels, SHEET_WIDTH)), printable(f"{split} · {pair.name}")))
+        shown.append(Shown(embed(_small(pixels, SHEET_WIDTH)), f"{split} · {pair.name}"))
     return shown
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from segwright.build import (
     build_loss,
     build_segmenter,
+    build_space,
     model_space,
     pick_device,
     prediction_map,
@@ -21,6 +22,7 @@ from segwright.build import (
 from segwright.contracts import Batch, Dataset, UserError
 from segwright.data.augment import load_pipeline
 from segwright.data.loading import TrainLoader
+from segwright.data.splits import read_splits, write_splits
 from segwright.data.statistics import class_weights, fingerprint, names_hash
 from segwright.inference.running import FORMATS
 from segwright.labels import LabelSpace
@@ -47,16 +49,7 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
 
     Raises UserError or DataError before any folder is made when the recipe or the data is wrong.
     """
-    recipe = loaded.recipe
-    if recipe.data.root is not None:  # so that the run is read the same from every folder
-        recipe = _with(recipe, "data", root=str(Path(recipe.data.root).expanduser().resolve()))
-    if recipe.data.split_file is not None:
-        recipe = _with(recipe, "data", split_file=str(Path(recipe.data.split_file).expanduser().resolve()))
-    if (
-        recipe.augmentation.name == "albumentations" and "file" in recipe.augmentation.args
-    ):  # the run keeps its own copy
-        pipeline = load_pipeline(Path(recipe.augmentation.args["file"]))
-        recipe = _with(recipe, "augmentation", args={"pipeline": pipeline})
+    recipe = _settled(loaded.recipe)
     torch.manual_seed(recipe.seed)
     space, scored = model_space(recipe), score_space(recipe)
     find_protocol(recipe.protocol)
@@ -80,6 +73,8 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
     run.write_json("environment.json", environment())
     spaces = {"label_space": space.to_dict(), "score_space": scored.to_dict()}
     run.write_json("data.json", spaces | {"splits": facts} | data.facts())
+    if recipe.data.split_file is not None:
+        write_splits(run.path / "splits.json", read_splits(Path(recipe.data.split_file)))
     console.print(f"run [bold]{run.path}[/]", highlight=False)
     return _assemble(recipe, run, segmenter, loss, data.loader, data.validation, console)
 
@@ -104,6 +99,33 @@ def resume(run: Run, *, console: Console) -> Trainer:
         highlight=False,
     )
     return trainer
+
+
+def _settled(recipe: Recipe) -> Recipe:
+    """The recipe without anything that depends on the current folder or on files that may change: a run keeps it."""
+    data, augmentation = recipe.data, recipe.augmentation
+    also = [s.model_copy(update={"root": _absolute(s.root), "labels": _space_of(s.labels)}) for s in data.also]
+    places = {"root": _absolute(data.root), "split_file": _absolute(data.split_file)}
+    recipe = _with(recipe, "data", **places, also=also, labels=_space_of(data.labels))
+    recipe = _with(recipe, "model", labels=_space_of(recipe.model.labels))
+    recipe = recipe.model_copy(update={"score_labels": _space_of(recipe.score_labels)})
+    if augmentation.name == "albumentations" and "file" in augmentation.args:
+        args = {k: v for k, v in augmentation.args.items() if k != "file"}
+        recipe = _with(recipe, "augmentation", args=args | {"pipeline": load_pipeline(augmentation.args["file"])})
+    return recipe
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().resolve())
+
+
+Labels = str | dict[str, Any] | None
+
+
+def _space_of(labels: Labels) -> Labels:
+    """The space itself where `labels` is a file; shipped names stay."""
+    is_file = isinstance(labels, str) and labels.endswith((".yaml", ".yml"))
+    return build_space(labels).to_dict() if is_file and labels is not None else labels
 
 
 def _decided(recipe: Recipe) -> dict[str, str]:
@@ -179,7 +201,11 @@ def _with_class_weights(recipe: Recipe, facts: dict[str, Any], space: LabelSpace
         return recipe
     pixels = np.array(facts["class_pixels"], np.int64)
     weights = class_weights(
-        pixels, np.array(facts["class_image_pixels"], np.int64), method=rule, ignored_pixels=facts["ignored_pixels"]
+        pixels,
+        np.array(facts["class_image_pixels"], np.int64),
+        method=rule,
+        ignored_pixels=facts["ignored_pixels"],
+        ignored_image_pixels=facts["ignored_image_pixels"],
     )
     numbers = [round(float(w), 4) for w in weights]
     shown = ", ".join(f"{n} {w:g}" for n, w in zip(space.class_names, numbers, strict=True))

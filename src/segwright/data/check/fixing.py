@@ -18,7 +18,6 @@ from PIL import Image
 
 from segwright.contracts import DataError, UserError
 from segwright.data.check.examine import Source, check_data, find_source, list_all
-from segwright.data.check.findings import printable
 from segwright.data.check.looking import is_lossy, peek
 from segwright.data.check.mending import Mended, Steps, class_ids_space, mend
 from segwright.data.check.result import CheckResult
@@ -63,14 +62,14 @@ class FixResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "root": printable(self.root),
-            "out": printable(self.out),
+            "root": str(self.root),
+            "out": str(self.out),
             "written": self.written,
             "changed": self.changed,
             "steps": {name: {"masks": masks, "pixels": pixels} for name, (masks, pixels) in self.done.items()},
             "ambiguous_pixels": self.ambiguous,
-            "failed": [printable(line) for line in self.failed],
-            "left": [printable(line) for line in self.left],
+            "failed": list(self.failed),
+            "left": list(self.left),
             "check": self.check.to_dict() if self.check else None,
         }
 
@@ -90,7 +89,7 @@ class FixResult:
         for title, lines in (("not written", self.failed), ("still outside the label space", self.left)):
             if lines:
                 shown = "".join(f"\n  {line}" for line in lines[:10]) + ("\n  …" if len(lines) > 10 else "")
-                parts.append(f"[red]{len(lines):,} masks {title}:[/]{escape(printable(shown))}")
+                parts.append(f"[red]{len(lines):,} masks {title}:[/]{escape(shown)}")
         if self.check is not None:
             parts.append(escape(f"The result, checked again: {self.check.verdict}"))
         return Group(*parts)

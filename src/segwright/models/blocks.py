@@ -56,8 +56,12 @@ def separable(channels: int, out: int, *, stride: int = 1, dilation: int = 1) ->
 
 def auxiliary_head(channels: int, num_classes: int, *, dropout: float = 0.1) -> nn.Sequential:
     """Classifier on features inside a backbone: 3×3 to a quarter of the channels, dropout, 1×1 (Zhao et al. 2017)."""
-    few = max(1, channels // 4)
-    return nn.Sequential(*conv_bn_relu(channels, few), nn.Dropout(dropout), nn.Conv2d(few, num_classes, 1))
+    return classifier(channels, max(1, channels // 4), num_classes, dropout=dropout)
+
+
+def classifier(channels: int, inner: int, num_classes: int, *, dropout: float = 0.1) -> nn.Sequential:
+    """3×3 to `inner` channels with BatchNorm and ReLU, dropout, 1×1 to the classes (Long et al. 2015)."""
+    return nn.Sequential(*conv_bn_relu(channels, inner), nn.Dropout(dropout), nn.Conv2d(inner, num_classes, 1))
 
 
 def to_size_of(features_BCHW: Tensor, other_BCHW: Tensor, *, align_corners: bool = False) -> Tensor:

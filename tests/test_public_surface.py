@@ -14,6 +14,7 @@ VERBS = {
     *("get_data", "data_statistics", "split_data"),
     *("check_data", "fix_data", "show_data"),
     *("pack_data", "list_packs", "clear_packs"),
+    "convert_weights",
 }
 GROUPED = {
     "make_streets",
@@ -50,7 +51,11 @@ def test_every_verb_is_documented_and_typed() -> None:
 
 def test_command_line_and_python_have_the_same_verbs() -> None:
     commands = {c.callback.__name__ for c in cli.app.registered_commands if c.callback is not None}
-    renamed = {"list_models": "models", "write_report": "report"}  # sub-packages have the short names
+    renamed = {
+        "list_models": "models",
+        "write_report": "report",
+        "convert_weights": "convert",
+    }  # sub-packages have the short names
     assert commands == {renamed.get(v, v) for v in VERBS - {"resume"} - GROUPED} | {"recipes"}
 
 

@@ -1,7 +1,7 @@
 """Segwright: semantic segmentation that people can trust.
 
 The verbs of the command line as functions with result objects (`models` is `list_models` here, and `report` is
-`write_report`, because sub-packages have those names): `segwright.train("camvid-cpu", ["data.root=DIR"])`.
+`write_report`, because sub-packages have those names; `convert` is `convert_weights`): `segwright.train("camvid-cpu", ["data.root=DIR"])`.
 Importing this package loads neither torch nor any model.
 """
 
@@ -9,6 +9,7 @@ from segwright.api import (
     TrainResult,
     check_data,
     clear_packs,
+    convert_weights,
     data_statistics,
     demo,
     doctor,
@@ -42,6 +43,7 @@ __all__ = [
     "UserError",
     "check_data",
     "clear_packs",
+    "convert_weights",
     "data_statistics",
     "demo",
     "doctor",

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import segwright
-from segwright import cli
+from segwright import api, cli
 from segwright.recipe import load_recipe
 
 from ..training.tiny import write_pictures, write_recipe
@@ -90,7 +90,7 @@ def test_a_defect_is_told_from_a_mistake(capsys: pytest.CaptureFixture[str], mon
     def broken(**_: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(cli.api, "doctor", broken)
+    monkeypatch.setattr(api, "doctor", broken)
     code, _, err = run("doctor", capsys=capsys)
     assert (code, "defect of Segwright" in err, "Traceback" in err) == (1, True, False)
     code, _, err = run("doctor", "--debug", capsys=capsys)
@@ -207,7 +207,7 @@ def test_evaluate_predict_and_report_work_on_a_run_and_on_its_file(
 def test_evaluate_refuses_what_is_fixed_in_the_model_and_names_what_is_missing(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, _, err = run("evaluate", trained, "data.labels=camvid11", capsys=capsys)
+    code, _, err = run("evaluate", trained, "model.name=unet", capsys=capsys)
     assert (code, "fixed in the model" in err) == (2, True)
     shutil.copy(trained / "checkpoints" / "best.safetensors", tmp_path / "m.safetensors")
     code, _, err = run("evaluate", tmp_path / "m.safetensors", capsys=capsys)
@@ -325,3 +325,16 @@ def test_the_installed_command_needs_no_terminal_and_no_network(tmp_path: Path) 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "mIoU" in done.stdout
+
+
+def test_a_folder_with_bad_files_trains_when_they_are_to_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "shapes")
+    (tmp_path / "shapes" / "train" / "masks" / "train_00.png").write_bytes(b"")
+    settings = (tmp_path / "shapes", "training.epochs=1", "model.name=unet", "model.args={width: 4, depth: 2}")
+    code, _, err = run("train", *settings, "--runs", tmp_path / "runs", capsys=capsys)
+    assert (code, "train_00.png" in err) == (3, True)
+    code, out, _ = run("train", *settings, "--skip-bad", "--runs", tmp_path / "runs", capsys=capsys)
+    assert code == 0
+    assert "1 bad files left out" in out

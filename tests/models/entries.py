@@ -14,7 +14,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "resnet_decoder": {"backbone": "resnet10t", "channels": [32, 16, 16, 8, 8]},
     "deeplab_v1": {"width": 8, "dilation": 2},
     "deeplab_v2": {"backbone": "resnet10t"},
-    "deeplab_v2 concat": {"backbone": "resnet10t", "output_stride": 16, "fusion": "concat", "channels": 16},
+    "deeplab_v2 concat": {"backbone": "resnet10t", "fusion": "concat", "channels": 16},
     "deeplab_v3": {"backbone": "resnet10t", "channels": 16, "auxiliary": True},
     "deeplab_v3_plus": {"backbone": "resnet10t", "channels": 16, "fine": 8},
     "deeplab_v3_plus_d": {"width": 8},
@@ -32,7 +32,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "smp transformer": {"architecture": "segformer", "encoder": "mit_b0"},
     "smp shallow": {"architecture": "PSPNet", "encoder": "resnet18"},
 }
-DEPTHWISE = {
+AMPLIFY_ROUNDING = {
     "fast_scnn",
     "fast_scnn finer",
     "smp DeepLabV3Plus",

@@ -83,6 +83,15 @@ def test_imagenets_weights_of_timm_fit_in_order() -> None:
         assert left == ({"head"} if parts is not segnet.encoder else {"pre_logits", "head"})
 
 
+def test_imagenets_weights_are_what_it_starts_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for timm's download: torchvision's layers of the same names, and a head that stays out."""
+    public = nn.ModuleDict({"features": public_vgg(64, norm=True), "head": nn.Linear(2, 2)})
+    monkeypatch.setattr("segwright.models.vgg.check_timm_weights", lambda name: None)
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: {("vgg16_bn", True): public}[name, pretrained])
+    found = SegNet(2, backbone_weights="imagenet").encoder.state_dict().values()
+    assert all(torch.equal(a, b) for a, b in zip(found, public["features"].state_dict().values(), strict=True))
+
+
 @torch.no_grad()
 def test_the_dense_layers_are_those_of_a_classifier_of_pictures() -> None:
     net = FCN(2, width=1).eval()

@@ -4,6 +4,7 @@ Each function imports what it needs when it is called, so that `import segwright
 """
 
 from segwright.api.check import check_data, fix_data
+from segwright.api.convert import convert_weights
 from segwright.api.get import DATASETS_FOLDER, get_data
 from segwright.api.labels import label_space, list_labels, map_labels
 from segwright.api.pack import clear_packs, list_packs, pack_data
@@ -33,6 +34,7 @@ __all__ = [
     "TrainResult",
     "check_data",
     "clear_packs",
+    "convert_weights",
     "data_statistics",
     "demo",
     "doctor",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ def new_console() -> Console:
 
 def counting(console: Console, what: str) -> Any:
     """A context that gives a function (done, total), drawn as a progress bar with ETA on a terminal."""
-    if console.quiet or not console.is_terminal:  # nothing is drawn there, and what draws it loads torch
-        return nullcontext(lambda done, total: None)
     from segwright.training.progress import Counting
 
     return Counting(console, what)

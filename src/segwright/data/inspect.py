@@ -67,11 +67,14 @@ class _MaskFacts:
     problems: tuple[str, ...] = ()
 
 
-def inspect_folder(root: Path, *, progress: Callable[[int, int], None] | None = None) -> FolderFacts:
+def inspect_folder(
+    root: Path, *, skip_bad: bool = False, progress: Callable[[int, int], None] | None = None
+) -> FolderFacts:
     """Look at every picture and mask of a folder in one of the layouts of `paired_folders`.
 
     The label space is read from ROOT/labels.yaml where it exists, else proposed from the mask values and the names in
-    ROOT/classes.txt. progress: called with (done, total) pictures.
+    ROOT/classes.txt. skip_bad: leave out files with faults instead of refusing them.
+    progress: called with (done, total) pictures.
     Raises UserError for an unknown layout; one DataError that lists every unpaired, damaged, mis-sized or implausible
     file; DataError with the likely cause when the values of all masks together are no class ids.
     """
@@ -89,7 +92,11 @@ def inspect_folder(root: Path, *, progress: Callable[[int, int], None] | None = 
         odd = [m for m in good if m.encoding != encoding]
         here, there = ("colours", "one number a pixel") if encoding == "index" else ("one number a pixel", "colours")
         problems += [f"{m.pair.mask}: holds {here}, while most masks hold {there}" for m in odd]
-    refuse(root, problems, "Correct, replace or remove these files (each with its partner), then try again.")
+    if not skip_bad:
+        refuse(root, problems, "Correct, replace or remove these files (each with its partner), then try again.")
+    good = [mask for mask in good if mask.encoding == encoding]
+    kept = {mask.pair.image for mask in good}
+    found = {split: tuple(p for p in pairs if p.image in kept) for split, pairs in found.items()}
     values = _values(good)
     if given is not None:
         space, notes = given, [f"label space '{given.name}' comes from {_space_file(root)}"]

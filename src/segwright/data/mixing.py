@@ -108,4 +108,6 @@ def mix(parts: Sequence[Part]) -> Mixture:
 def _unique(names: Sequence[Sequence[str]], titles: Sequence[str]) -> tuple[str, ...]:
     parts_of = Counter(name for part in names for name in set(part))
     clash = any(count > 1 for count in parts_of.values())
-    return tuple(f"{title}/{name}" if clash else name for part, title in zip(names, titles, strict=True) for name in part)
+    return tuple(
+        f"{title}/{name}" if clash else name for part, title in zip(names, titles, strict=True) for name in part
+    )

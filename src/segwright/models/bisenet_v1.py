@@ -1,10 +1,10 @@
 """BiSeNet V1: a shallow path that keeps detail at 1/8, and a backbone with attention for context.
 
 Source: Yu, Wang, Peng, Gao, Yu, Sang, "BiSeNet: Bilateral Segmentation Network for Real-time Semantic Segmentation",
-ECCV 2018 (arXiv 1808.00897). Chosen here, as in the public re-writings (CoinCheung's, mmsegmentation's): the spatial path
-is a 7×7 and two 3×3, all strided, and a 1×1 (the paper: three strided layers); context is up-sampled by nearest
-neighbours and smoothed by a 3×3; the fusion's attention is one 1×1 with BatchNorm, ReLU and sigmoid (the paper: two
-1×1 without BatchNorm); heads of 3×3, dropout, 1×1. The paper's table counts 49 M parameters with ResNet-18, of which
+ECCV 2018 (arXiv 1808.00897). Chosen here, as in the public re-writings (CoinCheung's, mmsegmentation's): the spatial
+path is a 7×7 and two 3×3, all strided, and a 1×1 (the paper: three strided layers); context is up-sampled by nearest
+neighbours and smoothed by a 3×3; the fusion's attention is one 1×1 with BatchNorm, ReLU and sigmoid (the paper: two 1×1
+without BatchNorm); heads of 3×3, dropout, 1×1. The paper's table counts 49 M parameters with ResNet-18, of which
 nothing public comes near.
 
 Letters: B batch, C channels, H W pixels, K classes, h w reduced sizes.
@@ -25,7 +25,7 @@ from segwright.models.card import Entry, ModelCard
 class BiSeNetV1(nn.Module):
     """Spatial path, context path, fusion, classifier.
 
-    backbone: any timm model with features at strides 16 and 32: resnet18, resnet50, xception41, mobilenetv3_large_100, ...
+    backbone: any timm model with features at strides 16 and 32: resnet18, resnet101, xception41, ...
     channels: of the fused features; each path gives half of them.
     dropout: share of values left out before the classifiers in training.
     auxiliary: in training, two further classifiers, on the context at 1/8 and at 1/16 (the paper weighs them 1 each).
@@ -82,8 +82,8 @@ class ContextPath(nn.Module):
         self.backbone = Backbone(backbone, levels=2, weights=weights)
         if self.backbone.strides != (16, 32):
             raise UserError(
-                f"bisenet_v1: the backbone '{backbone}' ends in features at strides {self.backbone.strides}; it needs 16 "
-                "and 32, as of resnet18, xception41 or mobilenetv3_large_100."
+                f"bisenet_v1: the backbone '{backbone}' ends in features at strides {self.backbone.strides}; allowed "
+                "are those that end in 16 and 32, such as resnet18, resnet101, xception41."
             )
         middle, deep = self.backbone.channels
         self.refine16 = AttentionRefinement(middle, channels)

@@ -1,8 +1,8 @@
 """BiSeNet V2: a wide, shallow detail branch and a narrow, deep semantic branch, each gating the other at the end.
 
 Source: Yu, Gao, Wang, Yu, Shen, Sang, "BiSeNet V2: Bilateral Network with Guided Aggregation for Real-time Semantic
-Segmentation", IJCV 2021 (arXiv 2004.02147). Chosen here, as in the public re-writings (CoinCheung's, mmsegmentation's): a
-ReLU behind the depthwise layers of a gather-and-expansion block, and BatchNorm and ReLU behind the last 3×3 of the
+Segmentation", IJCV 2021 (arXiv 2004.02147). Chosen here, as in the public re-writings (CoinCheung's, mmsegmentation's):
+a ReLU behind the depthwise layers of a gather-and-expansion block, and BatchNorm and ReLU behind the last 3×3 of the
 context embedding (the paper's figures have neither). The auxiliary heads are the paper's: one 3×3 to 128 channels and a
 1×1 each (mmsegmentation's have two 3×3 of up to 1024 channels, four fifths of all its parameters in training).
 
@@ -10,8 +10,6 @@ Letters: B batch, C channels, H W pixels, K classes, h w reduced sizes.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +32,7 @@ class BiSeNetV2(nn.Module):
     Training needs batches of two or more: BatchNorm follows a global mean and refuses a single value a channel.
     """
 
-    def __init__(
-        self, num_classes: int, *, width: float = 1.0, dropout: float = 0.1, auxiliary: bool = True
-    ) -> None:
+    def __init__(self, num_classes: int, *, width: float = 1.0, dropout: float = 0.1, auxiliary: bool = True) -> None:
         super().__init__()
         check_arguments("bisenet_v2", dropout=dropout)
         if not 0 < width <= 16:
@@ -44,9 +40,7 @@ class BiSeNetV2(nn.Module):
         c16, c32, c64, c128, c1024 = (max(2, round(c * width)) for c in (16, 32, 64, 128, 1024))
         self.stride = 32
         self.unused: tuple[str, ...] = ()
-        self.detail = nn.Sequential(
-            *_plain(3, c64, count=2), *_plain(c64, c64, count=3), *_plain(c64, c128, count=3)
-        )
+        self.detail = nn.Sequential(*_plain(3, c64, count=2), *_plain(c64, c64, count=3), *_plain(c64, c128, count=3))
         self.semantic = nn.ModuleList(
             [
                 Stem(c16),
@@ -104,7 +98,7 @@ class GatherExpand(nn.Module):
         wide = EXPANSION * channels
         self.shortcut: nn.Module = nn.Identity()
         if stride == 1:
-            expand: Sequence[nn.Module] = conv_bn_relu(channels, wide, groups=channels)
+            expand = [*_depthwise(channels, wide), nn.ReLU(inplace=True)]
         else:
             expand = [*_depthwise(channels, wide, stride), *_depthwise(wide, wide), nn.ReLU(inplace=True)]
             self.shortcut = nn.Sequential(*_depthwise(channels, channels, stride), *conv_bn(channels, out))

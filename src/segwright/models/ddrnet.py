@@ -1,14 +1,16 @@
 """DDRNet: two ResNets side by side, one at 1/8 of the picture's size, one down to 1/64, that tell each other twice.
 
 Source: Hong, Pan, Sun, Jia, "Deep Dual-resolution Networks for Real-time and Accurate Semantic Segmentation of Road
-Scenes", 2021 (arXiv 2101.06085). Chosen here: convolutions before a BatchNorm have no bias (in the authors' code the two
-of the stem have one; mmsegmentation's have none, and its parameter counts are these); corners are not aligned; sizes
-that 64 does not divide are rounded up inside, as there, so H and W need only be multiples of 8.
+Scenes", 2021 (arXiv 2101.06085). Chosen here: convolutions before a BatchNorm have no bias (in the authors' code the
+two of the stem have one; mmsegmentation's have none, and its parameter counts are these); corners are not aligned;
+sizes that 64 does not divide are rounded up inside, as there, so H and W need only be multiples of 8.
 
 Letters: B batch, C channels, H W pixels, K classes, h w reduced sizes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +39,7 @@ class DDRNet(nn.Module):
     ) -> None:
         super().__init__()
         stem, branch, inner = scaled_variant("ddrnet", VARIANTS, variant, width)
-        c1, c2, c4, c8, c16 = (stem * factor for factor in (1, 2, 4, 8, 16))
+        c2, c4, c8, c16 = (stem * factor for factor in (2, 4, 8, 16))
         self.stride = 8
         self.unused: tuple[str, ...] = ()
         self.stem = residual_stem(stem, blocks=2)
@@ -96,7 +98,7 @@ class Residual(nn.Module):
 
 
 class DeepPyramid(nn.Module):
-    """Deep aggregation pyramid pooling (DAPPM): means over ever larger windows, each added to what the smaller ones said.
+    """Deep aggregation pyramid pooling (DAPPM): means over ever larger windows, each added to the smaller.
 
     Windows of 5, 9, 17 at strides 2, 4, 8, then the whole map; every convolution comes after its BatchNorm and ReLU.
     Near the border a window also counts the zeros outside. branch: channels of each level.
@@ -127,15 +129,13 @@ class GlobalMean(nn.Module):
 
 def pyramid_levels(channels: int, branch: int) -> nn.ModuleList:
     """The map itself and its means over windows of 5, 9, 17 and over all of it, each to `branch` channels."""
-    pools = [nn.AvgPool2d(2 * step + 1, step, step) for step in (2, 4, 8)]
+    windows = [nn.AvgPool2d(2 * step + 1, step, step) for step in (2, 4, 8)]
     return nn.ModuleList(
-        nn.Sequential(*pool, *bn_relu_conv(channels, branch)) for pool in [[], *([p] for p in pools), [GlobalMean()]]
+        nn.Sequential(pool, *bn_relu_conv(channels, branch)) for pool in (nn.Identity(), *windows, GlobalMean())
     )
 
 
-def scaled_variant(
-    model: str, variants: dict[str, tuple[int, ...]], variant: str, width: float
-) -> tuple[int, ...]:
+def scaled_variant(model: str, variants: Mapping[str, tuple[int, ...]], variant: str, width: float) -> tuple[int, ...]:
     """Channel counts of a variant times `width`. Raises UserError for an unknown variant and a width out of 0..16."""
     if variant not in variants:
         raise UserError(f"{model}: variant is '{variant}'; allowed are {', '.join(variants)}.")
@@ -167,7 +167,10 @@ def residuals(channels: int, out: int, count: int, *, stride: int = 1) -> nn.Seq
 def late_head(channels: int, inner: int, num_classes: int) -> nn.Sequential:
     """Classifier of features that are not rectified yet: BatchNorm, ReLU, 3×3, BatchNorm, ReLU, 1×1."""
     return nn.Sequential(
-        *bn_relu_conv(channels, inner, 3), nn.BatchNorm2d(inner), nn.ReLU(inplace=True), nn.Conv2d(inner, num_classes, 1)
+        *bn_relu_conv(channels, inner, 3),
+        nn.BatchNorm2d(inner),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(inner, num_classes, 1),
     )
 
 

@@ -148,7 +148,7 @@ ENTRIES = {
             paper="Yuan et al., ECCV 2020, arXiv 1909.11065",
             licence="MIT",
             published=(
-                "Cityscapes test 83.7 (W48, coarse labels and Mapillary too, paper)",
+                "Cityscapes test 83.7 (W48, more data)",
                 "Cityscapes val 81.6 (W48, its repository)",
                 "Cityscapes val 81.4 (W48, mmsegmentation)",
                 "COCO-Stuff 40.5 (W48, paper)",

@@ -1,8 +1,14 @@
-"""Whether weights of a public hub can be had, said before anything is built."""
+"""Weights of a public hub: whether they can be had, said before anything is built, and files by id."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from segwright.contracts import UserError
+
+SCHEME = "hf://"
+_HUB_ID = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/([\w./-]+))?")
 
 
 def check_hub(what: str, repo: str, revision: str | None = None, file: str = "model.safetensors") -> None:
@@ -38,3 +44,32 @@ def check_timm_weights(name: str) -> None:
     if config is None or not config.hf_hub_id:
         raise UserError(f"timm has no weights for '{name}'. Train from scratch (weights: null).")
     check_hub(f"timm's '{name}'", config.hf_hub_id)
+
+
+def hub_file(text: str) -> Path:
+    """The file of a hub id `hf://owner/name[@revision][/file]`, model.safetensors unless named.
+
+    From huggingface_hub's cache where it is there, without asking anyone; else from the hub, or the mirror that
+    HF_ENDPOINT names, into that cache. Raises UserError for another form, and where the file cannot be had, saying
+    where to put it.
+    """
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+
+    match = _HUB_ID.fullmatch(text)
+    if match is None or ".." in text:
+        raise UserError(f"'{text}' is no hub id. Its form is hf://OWNER/NAME, hf://OWNER/NAME@REVISION or …/FILE.")
+    repo, revision, file = match[1], match[2], match[3] or "model.safetensors"
+    cached = try_to_load_from_cache(repo, file, revision=revision)
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise ConnectionError("HF_HUB_OFFLINE is set")
+        return Path(hf_hub_download(repo, file, revision=revision, etag_timeout=5))
+    except Exception as error:  # the hub's client raises its own errors and those of its HTTP library
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        raise UserError(
+            f"{file} of {constants.ENDPOINT}/{repo} cannot be had: it is not in {constants.HF_HUB_CACHE}, and the hub "
+            f"did not give it ({reason}). Connect, or set HF_ENDPOINT to a mirror; or get {file} on another machine, "
+            "put it anywhere on this one, and give its path instead of the hub id."
+        ) from error

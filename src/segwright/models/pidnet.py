@@ -1,13 +1,13 @@
 """PIDNet: three branches, for detail (P), context (I) and boundaries (D); where D sees a boundary, detail decides.
 
 Source: Xu, Xiong, Bhattacharyya, "PIDNet: A Real-time Semantic Segmentation Network Inspired by PID Controllers", CVPR
-2023 (arXiv 2206.02066). As in the authors' code S and M have the parallel pyramid and the light fusion, L the pyramid of
-DDRNet and a fusion by a 3×3; the two bottlenecks that follow each other have no ReLU between them. Chosen here: the
+2023 (arXiv 2206.02066). As in the authors' code S and M have the parallel pyramid and the light fusion, L the pyramid
+of DDRNet and a fusion by a 3×3; the two bottlenecks that follow each other have no ReLU between them. Chosen here: the
 convolutions of the stem have no bias (theirs have; mmsegmentation's have none).
 
 Boundaries: the authors train the D branch with a map of boundaries made from the labels (weight 20) and weigh the
-pixels near found boundaries again. A loss here sees class scores and labels only, so there is no boundary head: D learns
-through the fusion that it steers. The head on the P branch is the auxiliary one.
+pixels near found boundaries again. A loss here sees class scores and labels only, so there is no boundary head: D
+learns through the fusion that it steers. The head on the P branch is the auxiliary one.
 
 Letters: B batch, C channels, H W pixels, K classes, h w reduced sizes.
 """
@@ -103,7 +103,7 @@ class PixelAttention(nn.Module):
 
     def forward(self, detail_BCHW: Tensor, context_BChw: Tensor) -> Tensor:
         alike = self.detail(detail_BCHW) * to_size_of(self.context(context_BChw), detail_BCHW)
-        share_B1HW = alike.sum(1, keepdim=True).sigmoid()
+        share_B1HW: Tensor = alike.sum(1, keepdim=True).sigmoid()
         return detail_BCHW + share_B1HW * (to_size_of(context_BChw, detail_BCHW) - detail_BCHW)
 
 

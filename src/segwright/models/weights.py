@@ -65,8 +65,7 @@ def load_segmenter(path: Path) -> Segmenter:
     unknown architecture; DataError for a damaged file and for tensors that do not fit, with a table of them.
     """
     path = Path(path)
-    metadata, tensors = _read(path)
-    content = _description(path, metadata, tensors)
+    content, tensors = read_saved(path)
     labels = LabelSpace.from_dict(content["labels"], where=f"{path}, label space")
     model = content["model"]
     architecture = build_architecture(model["name"], labels.num_classes, model["args"], where=str(path), fresh=False)
@@ -84,6 +83,15 @@ def load_segmenter(path: Path) -> Segmenter:
         provenance=content["provenance"],
         licence=content["licence"],
     ).eval()
+
+
+def read_saved(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The description and the tensors of a file that `save_segmenter` wrote, its checksum compared.
+
+    Raises UserError and DataError as `load_segmenter` does.
+    """
+    metadata, tensors = _read(path)
+    return _description(path, metadata, tensors), tensors
 
 
 def _describe(segmenter: Segmenter) -> dict[str, Any]:
@@ -131,7 +139,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         if start[:2] in PICKLES and start[8:] != b"{":
             raise UserError(
                 f"{path} is a pickle (.pth, .pt, .ckpt): loading one can run any program hidden in it, so Segwright "
-                "never does. Give a .safetensors file that Segwright saved."
+                "never does. Give a .safetensors file that Segwright saved, or make one of the tensors in it: "
+                "segwright convert FILE --model NAME --labels SPACE."
             )
         with safe_open(path, framework="pt") as opened:
             return opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -24,7 +24,8 @@ NAMES = {
     "names_sha256": "SHA-256 of the names",
     "sha256": "SHA-256 of the content",
 }
-NOT_SHOWN = {"classes", "class_pixels", "class_image_pixels", "ignored_image_pixels"}  # the class table shows them, or they serve class weights
+NOT_SHOWN = {"classes", "class_pixels", "class_image_pixels", "ignored_image_pixels"}
+"""The class table shows them, or they serve class weights."""
 YAML_KEY = re.compile(r"^(\s*(?:- )?)([\w.\-]+)(:)(?=\s|$)")
 YAML_COMMENT = re.compile(r"(^|\s)(#.*)$")
 

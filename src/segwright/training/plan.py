@@ -50,7 +50,7 @@ def plan_folder(root: Path, overrides: Sequence[str], *, console: Console) -> Lo
     Raises DataError, naming every bad file, when a picture or mask is wrong.
     """
     with Counting(console, "looking at the pictures") as progress:
-        facts = inspect_folder(root, progress=progress)
+        facts = inspect_folder(root, skip_bad="data.skip_bad=true" in overrides, progress=progress)
     _show_facts(facts, console)
     content, reasons = decide(facts, pick_device("auto"))
     origins = override_all(content, reasons, overrides)

@@ -188,6 +188,8 @@ class _Judge:
             "index", mask.values_V.astype("int64"), mask.pixels_V.astype("int64"), mask.distinct
         ):
             return "smoothed-mask", (), _EXPORT
+        if set(values) == {0, IGNORE} and len(names) > 2:
+            return "black-and-white", (), "Say which class is white (data fix --map 255:ID), or export the mask again."
         if unknown == [IGNORE]:
             if void := sorted(self.reading.ignored):
                 return "unlisted-255", ("--map", f"{IGNORE}:{void[0]}"), ""

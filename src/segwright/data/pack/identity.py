@@ -19,9 +19,9 @@ import cv2
 import PIL
 
 from segwright.contracts import DataError, Dataset, UserError
+from segwright.data.mixing import Together
 from segwright.data.pack.fit import Fit
 from segwright.data.pack.format import FORMAT, Progress
-from segwright.data.mixing import Together
 from segwright.data.pairs import Pair, PairedFiles, refuse_unreadable
 from segwright.data.splits import Subset
 from segwright.files import write_json

@@ -10,6 +10,7 @@ from segwright import api, cli
 
 VERBS = {
     *("demo", "train", "resume", "evaluate", "predict", "write_report", "list_models"),
+    *("receptive_field",),
     *("summary", "doctor", "make_streets", "list_labels", "label_space", "map_labels"),
     *("get_data", "data_statistics", "split_data"),
     *("check_data", "fix_data", "show_data"),

@@ -39,7 +39,7 @@ def test_hostile_files_are_refused_by_name_and_run_nothing(
 def test_types_that_another_library_trusts_do_not_count(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(2), "y": Path("a")}, tmp_path / "bad.pth")
     trusted = torch.serialization.get_safe_globals()
-    kinds = [Path, type(Path("a"))]
+    kinds: list[Any] = [Path, type(Path("a"))]
     torch.serialization.add_safe_globals(kinds)
     try:
         with pytest.raises(UserError, match="holds more than tensors and plain data"):

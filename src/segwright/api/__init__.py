@@ -7,6 +7,7 @@ from segwright.api.check import check_data, fix_data
 from segwright.api.convert import convert_weights
 from segwright.api.get import DATASETS_FOLDER, get_data
 from segwright.api.labels import label_space, list_labels, map_labels
+from segwright.api.looking import receptive_field
 from segwright.api.pack import clear_packs, list_packs, pack_data
 from segwright.api.show import show_data
 from segwright.api.showing import WIDTH, new_console
@@ -50,6 +51,7 @@ __all__ = [
     "new_console",
     "pack_data",
     "predict",
+    "receptive_field",
     "resume",
     "show_data",
     "split_data",

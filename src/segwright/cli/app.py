@@ -24,6 +24,7 @@ from segwright.cli import data_pack as _data_pack  # noqa: F401
 from segwright.cli import data_show as _data_show  # noqa: F401
 from segwright.cli import data_split as _data_split  # noqa: F401
 from segwright.cli import data_stats as _data_stats  # noqa: F401
+from segwright.cli import looking
 from segwright.cli.convert import convert
 from segwright.cli.data import data_app
 from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, example, parse_size
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(labels_app, name="labels")
+looking.register(app)
 app.command(epilog=example("segwright convert old.pth --model denseaspp --labels cityscapes19 -o model.safetensors"))(
     convert
 )

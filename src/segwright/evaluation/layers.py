@@ -25,7 +25,7 @@ from segwright.names import did_you_mean
 OUTPUT, HEAD_INPUT = "output", "head input"
 STAGES = 4
 """How many stages are shown, counted from the coarsest."""
-STAGE_NAME = re.compile(r"(.*?(?:layer|stage|stages[._]|blocks[._]|features_denseblock))(\d+)")
+STAGE_NAME = re.compile(r"((?:.*[._])?(?:layer|stage|stages[._]|blocks[._]|features_denseblock))(\d+)")
 """How timm, torchvision and the papers number the stages of a backbone."""
 
 

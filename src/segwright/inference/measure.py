@@ -58,7 +58,8 @@ def measure(
     """Predict every sample at its original size, one at a time, and count.
 
     segmenter: predicts in the label space of the data set's labels. device: where to run; the segmenter is moved there
-    and stays. precision: fp32, bf16 or fp16. memory_format: contiguous or channels_last. loss: also compute it on each picture's full-size logits.
+    and stays. precision: fp32, bf16 or fp16. memory_format: contiguous or channels_last.
+    loss: also compute it on each picture's full-size logits.
     The next sample is read while the model runs. At most one picture's logits exist at a time; without `loss` none do.
     Every submodule is back in its mode (training or evaluation) afterwards. An empty data set gives zero pictures.
     Raises DataError naming the sample when its labels are missing, do not fit the picture or hold unknown ids.

@@ -53,7 +53,7 @@ def hub_file(text: str) -> Path:
     HF_ENDPOINT names, into that cache. Raises UserError for another form, and where the file cannot be had, saying
     where to put it.
     """
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     match = _HUB_ID.fullmatch(text)
     if match is None or ".." in text:
@@ -65,7 +65,10 @@ def hub_file(text: str) -> Path:
     try:
         if constants.HF_HUB_OFFLINE:
             raise ConnectionError("HF_HUB_OFFLINE is set")
-        return Path(hf_hub_download(repo, file, revision=revision, etag_timeout=5))
+        mirror = constants.ENDPOINT
+        url = hf_hub_url(repo, file, revision=revision, endpoint=mirror)
+        get_hf_file_metadata(url, timeout=5)  # fails at once, where the download would try again and again
+        return Path(hf_hub_download(repo, file, revision=revision, endpoint=mirror, etag_timeout=5))
     except Exception as error:  # the hub's client raises its own errors and those of its HTTP library
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
         raise UserError(

@@ -117,7 +117,7 @@ def move_classes(
 
 
 def _moved(old: Tensor, fresh: Tensor, dimensions: list[int], input_axis: int, map: LabelMap) -> Tensor:
-    matrix_KL = torch.from_numpy(map.matrix_LK.T.astype(np.float64))
+    matrix_KL = torch.from_numpy(map.matrix_LK.astype(np.float64)).T.contiguous()
     reached_K = matrix_KL.any(1)
     result, known = old.double(), torch.ones((), dtype=torch.bool)
     for axis in dimensions:

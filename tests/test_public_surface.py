@@ -10,7 +10,7 @@ from segwright import api, cli
 
 VERBS = {
     *("demo", "train", "resume", "evaluate", "predict", "write_report", "list_models"),
-    *("receptive_field",),
+    *("receptive_field", "features", "gradcam", "describe_model"),
     *("summary", "doctor", "make_streets", "list_labels", "label_space", "map_labels"),
     *("get_data", "data_statistics", "split_data"),
     *("check_data", "fix_data", "show_data"),
@@ -31,7 +31,9 @@ GROUPED = {
     "list_labels",
     "label_space",
     "map_labels",
-}  # `segwright data …`, `segwright labels …`
+    "list_models",
+    "describe_model",
+}  # `segwright data …`, `segwright labels …`, `segwright models …`
 TYPES = {"TrainResult", "SegwrightError", "UserError", "DataError", "IGNORE"}
 
 
@@ -53,7 +55,6 @@ def test_every_verb_is_documented_and_typed() -> None:
 def test_command_line_and_python_have_the_same_verbs() -> None:
     commands = {c.callback.__name__ for c in cli.app.registered_commands if c.callback is not None}
     renamed = {
-        "list_models": "models",
         "write_report": "report",
         "convert_weights": "convert",
     }  # sub-packages have the short names

@@ -23,6 +23,7 @@ from segwright.labels import LabelSpace, load_label_space
 from segwright.labels.mapping import LabelMap, map_labels
 from segwright.losses import LOSSES
 from segwright.models import MODELS, Segmenter, build_architecture
+from segwright.models.convert import initial_args
 from segwright.names import did_you_mean
 from segwright.recipe import Data, Recipe, Source
 
@@ -174,9 +175,8 @@ def build_segmenter(recipe: Recipe, space: LabelSpace, *, fresh: bool = True) ->
             "exclusive spaces only. Set `exclusive: true` if each pixel has one class."
         )
     component(MODELS, recipe.model.name, "model.name")
-    architecture = build_architecture(
-        recipe.model.name, space.num_classes, recipe.model.args, where="model.args", fresh=fresh
-    )
+    args = initial_args(recipe.model.name, recipe.model.args, recipe.model.weights)
+    architecture = build_architecture(recipe.model.name, space.num_classes, args, where="model.args", fresh=fresh)
     return Segmenter(
         architecture,
         labels=space,

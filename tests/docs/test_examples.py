@@ -81,6 +81,8 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
             return " ".join(path), {}
         if not words and command.invoke_without_command and path:
             return " ".join(path), {}
+        if path and command.invoke_without_command and words[0].startswith("-"):
+            return " ".join(path), command.make_context(path[-1], list(words)).params
         assert words, f"{' '.join(path)} needs a verb: {', '.join(command.commands)}"
         path.append(words[0])
         assert words[0] in command.commands, f"there is no verb '{words[0]}'"

@@ -80,7 +80,6 @@ def test_resnets_by_hand_and_in_the_form_that_distill_lists() -> None:
     layers: list[nn.Module] = [nn.Conv2d(3, 1, 7, 2, 3), nn.MaxPool2d(3, 2, 1)]
     for count, last in ((3, 2), (4, 2), (6, 2), (3, 1)):
         layers += [nn.Conv2d(1, 1, 3, last if i == count - 1 else 1, 1) for i in range(count)]
-    layers[0] = nn.Conv2d(3, 1, 7, 2, 3)
     assert output_field(nn.Sequential(*layers)) == (483, False)
 
 
@@ -122,7 +121,7 @@ def by_gradient(net: nn.Module, side: int) -> tuple[int, int]:
         ("unet", {"width": 2, "depth": 2}),
         ("unet", {"width": 2, "depth": 2, "up": "bilinear"}),
         ("unet", {"width": 2, "depth": 2, "up": "pixel_shuffle"}),
-        ("deeplab_v1", {"width": 2, "dilation": 2}),
+        ("resnet_decoder", {"backbone": "resnet10t", "channels": [4, 4, 4, 4, 4]}),
     ],
 )
 def test_gradients_reach_exactly_as_far(name: str, args: dict[str, Any]) -> None:
@@ -165,7 +164,8 @@ def test_effective_field_of_a_box_filter() -> None:
         nn.init.ones_(part.weight)  # type: ignore[arg-type]
     model = Segmenter(net, labels=space(2), model={"name": "plain"})
     image = torch.randint(0, 256, (1, 3, 33, 33), dtype=torch.uint8)
-    (found,) = effective_fields(model, [image, image], find_layers(net, ["output"]), count=2)
+    output, theory = find_layers(net, ["output"]), theoretical_field(net).stages[-1:]
+    (found,) = effective_fields(model, [image, image], output, theory, count=2)
     line = np.array([1, 2, 3, 2, 1]) / 9
     assert found.centre == (16, 16)
     np.testing.assert_allclose(found.heat_HW[14:19, 14:19], np.outer(line, line), rtol=1e-5)
@@ -175,10 +175,9 @@ def test_effective_field_of_a_box_filter() -> None:
     assert energy_radius(found.heat_HW, (16, 16), 0.1) == 0
     dead = Plain(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 1))
     nn.init.zeros_(dead.layers[0].weight)  # type: ignore[arg-type]
+    model = Segmenter(dead, labels=space(2), model={"name": "plain"})
     with pytest.raises(UserError, match="depends on no pixel"):
-        effective_fields(
-            Segmenter(dead, labels=space(2), model={"name": "plain"}), [image], find_layers(dead, ["output"]), count=1
-        )
+        effective_fields(model, [image], find_layers(dead, ["output"]), theory, count=1)
 
 
 def test_the_verb_draws_two_models_from_a_folder(tmp_path: Path) -> None:

@@ -64,8 +64,9 @@ def test_evaluation_is_deterministic_and_independent_of_the_batch(entry: str) ->
     together = segmenter(image)
     assert torch.equal(together, segmenter(image))
     assert segmenter.architecture(segmenter.normalise(image)).auxiliary == ()
-    alone = torch.cat([segmenter(image[i : i + 1]) for i in range(4)])
-    assert (together - alone).abs().max() <= 1e-4
+    exact = segmenter.double()  # in which random weights cannot amplify rounding
+    alone = torch.cat([exact(image[i : i + 1]) for i in range(4)])
+    assert (exact(image) - alone).abs().max() <= 1e-5
 
 
 @every_entry

@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from segwright.contracts import UserError
 from segwright.models import MODELS, Segmenter, build_architecture
 from segwright.models.fast_scnn import FastSCNN
-from segwright.models.summary import OUTSIDE, all_facts, model_facts, summarise
+from segwright.models.facts import all_facts, model_facts
+from segwright.models.summary import OUTSIDE, summarise
 from segwright.models.unet import UNet
 from tests.models.conftest import space
 

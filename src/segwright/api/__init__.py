@@ -7,7 +7,8 @@ from segwright.api.check import check_data, fix_data
 from segwright.api.convert import convert_weights
 from segwright.api.get import DATASETS_FOLDER, get_data
 from segwright.api.labels import label_space, list_labels, map_labels
-from segwright.api.looking import receptive_field
+from segwright.api.looking import features, gradcam, receptive_field
+from segwright.api.models import describe_model, list_models
 from segwright.api.pack import clear_packs, list_packs, pack_data
 from segwright.api.show import show_data
 from segwright.api.showing import WIDTH, new_console
@@ -19,7 +20,6 @@ from segwright.api.verbs import (
     demo,
     doctor,
     evaluate,
-    list_models,
     make_streets,
     predict,
     resume,
@@ -38,10 +38,13 @@ __all__ = [
     "convert_weights",
     "data_statistics",
     "demo",
+    "describe_model",
     "doctor",
     "evaluate",
+    "features",
     "fix_data",
     "get_data",
+    "gradcam",
     "label_space",
     "list_labels",
     "list_models",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segwright.evaluation.result import Evaluation
     from segwright.inference.predictor import PredictedFile
     from segwright.models import Segmenter
-    from segwright.models.summary import ModelFacts, Summary
+    from segwright.models.summary import Summary
     from segwright.recipe import Data
     from segwright.runs import Run
     from segwright.runs.environment import Finding
@@ -206,13 +206,6 @@ def write_report(source: str | Path, *, runs: Path = RUNS, console: Console | No
     dataset = build_scored_set(recipe.data, evaluation.split, evaluation.space)
     seen = in_space(segmenter, prediction_map(segmenter.labels, evaluation.space))
     return html.write_report(compose(run, recipe, evaluation, seen, dataset), run.report_file)
-
-
-def list_models(*, num_classes: int = 19) -> list[ModelFacts]:
-    """The architectures by name: parameters, stride, paper, licence."""
-    from segwright.models.summary import all_facts
-
-    return all_facts(num_classes)
 
 
 def summary(

@@ -29,6 +29,7 @@ from segwright.cli.convert import convert
 from segwright.cli.data import data_app
 from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, example, parse_size
 from segwright.cli.labels import labels_app
+from segwright.cli.models import models_app
 from segwright.contracts import SegwrightError, UserError
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(labels_app, name="labels")
+app.add_typer(models_app, name="models")
 looking.register(app)
 app.command(epilog=example("segwright convert old.pth --model denseaspp --labels cityscapes19 -o model.safetensors"))(
     convert
@@ -199,24 +201,6 @@ def predict(
 def report(run: Annotated[str, typer.Argument(help="A run or its name.")], runs: Runs = api.RUNS) -> None:
     """Write a run's HTML report again."""
     console().print(f"report  {api.write_report(run, runs=runs, console=console())}", highlight=False, soft_wrap=True)
-
-
-@app.command(epilog=example("segwright models"))
-def models(
-    classes: Annotated[int, typer.Option(min=1, max=250, help="Number of classes to count parameters for.")] = 19,
-    as_json: AsJson = False,
-) -> None:
-    """List the architectures."""
-    facts = api.list_models(num_classes=classes)
-    if as_json:
-        print(json.dumps([asdict(f) for f in facts], ensure_ascii=False))
-        return
-    table = Table("name", "what it is", "parameters", "stride", "licence", "paper")
-    for fact in facts:
-        parameters = "–" if fact.parameters is None else f"{fact.parameters:,}"
-        stride = "–" if fact.stride is None else str(fact.stride)
-        table.add_row(fact.name, fact.description, parameters, stride, fact.licence, fact.paper)
-    console().print(table)
 
 
 @app.command(epilog=example("segwright summary fast_scnn --size 512x1024", "segwright summary runs/latest"))

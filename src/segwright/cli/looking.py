@@ -13,6 +13,7 @@ from rich.table import Table
 
 from segwright import api
 from segwright.cli.forms import AsJson, Runs, console, example, parse_size
+from segwright.contracts import UserError
 
 if TYPE_CHECKING:
     from segwright.evaluation.receptive_field import FieldRow
@@ -30,6 +31,81 @@ def register(app: typer.Typer) -> None:
             "segwright receptive-field runs/latest --pictures DIR",
         )
     )(receptive_field)
+    app.command(
+        epilog=example(
+            "segwright features runs/latest photo.jpg -o out",
+            "segwright features runs/latest --first-layer",
+            "segwright features runs/latest DIR --extract pooled",
+        )
+    )(features)
+    app.command(epilog=example("segwright gradcam runs/latest photo.jpg --class car --region 100,80,180,160"))(gradcam)
+
+
+def features(
+    source: Source,
+    pictures: Annotated[Path | None, typer.Argument(help="A picture; with --extract also a folder.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A layer as `segwright summary` names it; may be repeated.")
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write into.")] = Path("features"),
+    channels: Annotated[int, typer.Option(min=1, help="Channels on a sheet: those that vary most.")] = 47,
+    first_layer: Annotated[bool, typer.Option("--first-layer", help="Draw the filters of the first layer.")] = False,
+    extract: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Write arrays: pooled (a vector a picture) or maps.")
+    ] = None,
+    classes: Classes = 19,
+    runs: Runs = api.RUNS,
+) -> None:
+    """Draw the activations of layers, the first layer's filters, or write features of pictures as arrays."""
+    found = api.features(
+        source,
+        pictures,
+        layers=layer or [],
+        out=out,
+        channels=channels,
+        first_layer=first_layer,
+        extract=extract,
+        num_classes=classes,
+        runs=runs,
+        console=console(),
+    )
+    show = console()
+    for sheet in found.sheets:
+        show.print(f"sheet   {sheet}", highlight=False, soft_wrap=True)
+    if found.arrays is not None:
+        show.print(f"arrays  {found.arrays}", highlight=False, soft_wrap=True)
+    for name, shape in list(found.shapes.items())[:12]:
+        show.print(f"  {name}: {list(shape)}", highlight=False, markup=False)
+
+
+def gradcam(
+    source: Annotated[str, typer.Argument(help="A run, its name, or a .safetensors file.")],
+    picture: Annotated[Path, typer.Argument(help="The picture to explain.")],
+    class_name: Annotated[str, typer.Option("--class", metavar="NAME", help="The class to explain.")],
+    region: Annotated[
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Box of pixels to explain; the whole picture by default.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to look at; the deepest stage by default.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write.")] = Path("gradcam.png"),
+    runs: Runs = api.RUNS,
+) -> None:
+    """Draw which parts of a picture speak for a class (Seg-Grad-CAM)."""
+    box = None if region is None else _box(region)
+    found = api.gradcam(source, picture, class_name, region=box, layer=layer, out=out, runs=runs)
+    if found.found.peak <= 0:
+        text = f"Nothing in layer {found.found.layer} speaks for '{class_name}'. Try another layer or region."
+        console().print(text, highlight=False, markup=False)
+    elif box is not None:
+        console().print(f"{found.share:.0%} of the map lies inside the box", highlight=False)
+    console().print(f"sheet  {found.sheet}", highlight=False, soft_wrap=True)
+
+
+def _box(text: str) -> tuple[int, int, int, int]:
+    parts = text.replace(" ", "").split(",")
+    if len(parts) != 4 or not all(p.isdigit() for p in parts):
+        raise UserError(f"--region {text}: expected x0,y0,x1,y1 in pixels, such as 100,80,180,160.")
+    left, top, right, bottom = map(int, parts)
+    return left, top, right, bottom
 
 
 def receptive_field(

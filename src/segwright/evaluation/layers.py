@@ -1,8 +1,8 @@
 """Layers of a network by name, the stages of any network, and what comes out of them.
 
 A layer is a module, as `named_modules()` spells it; a number in brackets picks one of several outputs, such as
-`backbone[3]`. Two names are made here: `output`, the logits at the network's own stride, and `head input`, what the last
-layer reads: with the head replaced by identity, that is what the network would return.
+`backbone[3]`. Two names are made here: `output`, the logits at the network's own stride, and `head input`, what the
+last layer reads: with the head replaced by identity, that is what the network would return.
 
 Letters: B batch, C channels, h w reduced sizes.
 """
@@ -58,9 +58,9 @@ def stages(architecture: nn.Module) -> list[Layer]:
     """The last four stages of the encoder, from fine to coarse, then the output.
 
     Stages are the features that a backbone returns. Where no module returns three or more, they are the modules called
-    layer1, layer2, … or stages.0, stages.1, … Else they are the last layers before the feature maps shrink, down to 1/stride.
+    layer1, layer2, … or stages.0, stages.1, … Else they are the last layers before the maps shrink, down to 1/stride.
     """
-    side = _side(architecture)
+    side, stride = _side(architecture), int(architecture.stride)  # type: ignore[arg-type]
     calls = _calls(architecture, side)
     for name, module, value in sorted(calls, key=lambda call: call[0].count(".")):  # the outermost first
         if isinstance(value, list | tuple) and not isinstance(value, Outputs):
@@ -74,7 +74,7 @@ def stages(architecture: nn.Module) -> list[Layer]:
     smallest = side
     for name, module, value in _leaves(calls):
         height = value.shape[-2]
-        if height <= smallest and side % height == 0 and side // height <= max(1, int(architecture.stride)):  # type: ignore[arg-type]
+        if height <= smallest and side % height == 0 and side // height <= max(1, stride):
             smallest = height
             heights[height] = Layer(name, module, _only)
     return [*list(heights.values())[-STAGES:], _output(architecture)]

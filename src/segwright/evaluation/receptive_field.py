@@ -1,13 +1,13 @@
 """Receptive fields: how far each layer can see, and how far it does see.
 
 Theoretical: the square of input pixels on which one value of a layer can depend, found exactly by following intervals
-through the network's operations (`extents`). Where a value depends on the whole picture (global pooling, attention), the
-field without those parts is stated too. Known values: VGG-16 pool5 212, Inception v3 1311, MobileNet v1 315 (Araujo,
-Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
+through the network's operations (`extents`). Where a value depends on the whole picture (global pooling, attention),
+that is said, and the field without those parts is stated. Known values: VGG-16 pool5 212, Inception v3 1311, MobileNet
+v1 315 (Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
 
-Effective: the mean absolute gradient of the value in the middle of a layer, all channels added, with respect to the input
-(Luo, Li, Urtasun, Zemel, "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", NIPS 2016,
-arXiv 1701.04128). Most of it lies in a small part of the theoretical field.
+Effective: the mean absolute gradient of the value in the middle of a layer, all channels added, with respect to the
+input (Luo, Li, Urtasun, Zemel, "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks",
+NIPS 2016, arXiv 1701.04128). Most of it lies in a small part of the theoretical field.
 
 Letters: B batch, C channels, H W pixels, h w reduced sizes.
 """
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from segwright.contracts import Outputs, UserError
-from segwright.evaluation.extents import Seen, Tracker
+from segwright.evaluation.extents import Seen, Span, Tracker
 from segwright.evaluation.layers import Layer, missing, stages, watching
 from segwright.models.segmenter import Segmenter
 from segwright.models.tracing import evaluation_mode, without_memory
@@ -40,10 +40,11 @@ Progress = Callable[[int, int], None]
 class FieldRow:
     """One layer.
 
-    kernel, stride, dilation, padding: of the layer itself, (rows, columns); None where it has none. jump: input pixels
-    from one position to the next, (rows, columns). field: (height, width) in input pixels of the position that sees
-    most, without what mixes all positions; 0 where only that reaches it. whole: whether something on the way mixes all
-    positions, so that the true field is the whole picture.
+    kernel, stride, dilation, padding: of the layer itself, (rows, columns); None where it has none. jump: input
+    pixels from one position to the next, offset: the middle of what position 0 sees, both (rows, columns). field:
+    (height, width) in input pixels of the position that sees most, without what mixes all positions; 0 where only
+    that reaches it. whole: whether something on the way mixes all positions, so that the true field is the whole
+    picture.
     """
 
     name: str
@@ -53,6 +54,7 @@ class FieldRow:
     dilation: tuple[int, int] | None
     padding: tuple[int, int] | None
     jump: tuple[float, float]
+    offset: tuple[float, float]
     field: tuple[int, int]
     whole: bool
 
@@ -97,8 +99,8 @@ class EffectiveField:
 def theoretical_field(architecture: nn.Module, *, title: str = "") -> ReceptiveField:
     """The theoretical field of every layer, of the stages and of the output, on tensors without memory.
 
-    The picture doubles from 1024×1024 until all fields fit inside. Sums over windows and resizing count with the taps that
-    they read. Attention inside windows counts as seeing the whole picture, which is more than it does.
+    The picture doubles from 1024×1024 until all fields fit inside. Resizing counts with the pixels that it reads.
+    Attention inside windows counts as seeing the whole picture, which is more than it does.
     """
     layers = stages(architecture)
     side, fits = SMALLEST, False
@@ -163,9 +165,17 @@ def _row(name: str, module: nn.Module, seen: Seen, side: int) -> FieldRow:
         dilation=own[2],
         padding=own[3],
         jump=(side / seen.rows.length, side / seen.columns.length),
+        offset=(_offset(seen.rows, side), _offset(seen.columns, side)),
         field=(seen.rows.largest, seen.columns.largest),
         whole=seen.rows.whole or seen.columns.whole,
     )
+
+
+def _offset(span: Span, side: int) -> float:
+    """From the position in the middle, which no border cuts; the middle of its own cell where it sees nothing."""
+    middle, jump = span.length // 2, side / span.length
+    first, last = float(span.first[middle]), float(span.last[middle])
+    return (first + last) / 2 - middle * jump if first <= last and span.length > 1 else (jump - 1) / 2
 
 
 def _picked(value: Any, layer: Layer) -> Seen:
@@ -191,14 +201,15 @@ def effective_fields(
     segmenter: Segmenter,
     pictures: Iterable[Tensor],
     layers: Sequence[Layer],
+    theory: Sequence[FieldRow],
     *,
     count: int,
     progress: Progress = lambda done, total: None,
 ) -> list[EffectiveField]:
     """The effective field of the middle value of each layer, averaged over `count` pictures, in evaluation mode.
 
-    pictures: uint8 [B, 3, H, W], all of one size that the architecture takes, B any. Raises UserError for a layer without
-    a map, and where every gradient is zero (a network whose signal died: all ReLUs closed).
+    pictures: uint8 [B, 3, H, W], all of one size that the architecture takes, B any. theory: a row a layer. Raises
+    UserError for a layer without a map, and where every gradient is zero (a network whose signal died).
     """
     total: dict[str, Tensor] = {}
     shapes: dict[str, tuple[int, int]] = {}
@@ -218,21 +229,21 @@ def effective_fields(
                 total[layer.title] = total[layer.title] + heat if layer.title in total else heat
             done += len(image)
             progress(done, count)
-    return [_effective(layer.title, total[layer.title], shapes[layer.title]) for layer in layers]
+    return [_effective(total[s.title], shapes[s.title], row) for s, row in zip(layers, theory, strict=True)]
 
 
-def _effective(title: str, heat: Tensor, shape: tuple[int, int]) -> EffectiveField:
+def _effective(heat: Tensor, shape: tuple[int, int], theory: FieldRow) -> EffectiveField:
     if not (heat.isfinite().all() and heat.sum() > 0):
         raise UserError(
-            f"the middle value of '{title}' depends on no pixel (all gradients are zero or not finite): the weights are "
-            "damaged, or the network's signal died. Choose another layer, or trained weights."
+            f"the middle value of '{theory.name}' depends on no pixel (all gradients are zero or not finite): the "
+            "weights are damaged, or the network's signal died. Choose another layer, or trained weights."
         )
     share_HW = (heat / heat.sum()).cpu().numpy()
-    height, width = share_HW.shape
-    centre = ((shape[0] // 2 + 0.5) * height / shape[0] - 0.5, (shape[1] // 2 + 0.5) * width / shape[1] - 0.5)
+    row, column = (n // 2 * jump + offset for n, jump, offset in zip(shape, theory.jump, theory.offset, strict=True))
+    centre = (row, column)
     radius50, radius95 = (energy_radius(share_HW, centre, part) for part in (0.5, 0.95))
     return EffectiveField(
-        layer=title, heat_HW=share_HW.astype(np.float32), centre=centre, radius50=radius50, radius95=radius95
+        layer=theory.name, heat_HW=share_HW.astype(np.float32), centre=centre, radius50=radius50, radius95=radius95
     )
 
 

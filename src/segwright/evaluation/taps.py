@@ -1,7 +1,7 @@
 """Which positions of its input an operation reads for each position of its output, along one axis.
 
-Every function takes the operation's arguments by name, the axis (0 rows, 1 columns) and its lengths before and after, and
-returns indices, int64 [n out, taps]; indices outside the input mean nothing is read there.
+Every function takes the operation's arguments by name, the axis (0 rows, 1 columns) and its lengths before and after,
+and returns indices, int64 [n out, taps]; at indices outside the input nothing is read.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def _read(path: Path, key: str | None) -> tuple[Mapping[str, Tensor], LabelSpace
     if "segwright" not in foreign.metadata:
         return foreign.tensors, None, facts | ({"container": foreign.container} if foreign.container else {})
     content, tensors = read_saved(path)
-    facts |= {"model": content["model"], "licence": content["licence"]}
+    facts |= {key: content[key] for key in ("model", "licence", "provenance")}
     return tensors, LabelSpace.from_dict(content["labels"], where=f"{path}, label space"), facts
 
 

@@ -54,9 +54,9 @@ class DDRNet(nn.Module):
         )
         self.deep = nn.Sequential(Residual(c8, c16, stride=2, narrow=c8), DeepPyramid(c16, branch, c4))
         self.fine = Residual(c2, c4, narrow=c2)
+        init_he(self)
         self.classify = late_head(c4, inner, num_classes)
         self.auxiliary = late_head(c2, inner, num_classes) if auxiliary else None
-        init_he(self)
 
     def forward(self, image_BCHW: Tensor) -> Outputs:
         context = detail = self.stem(image_BCHW)

@@ -65,10 +65,9 @@ def hub_file(text: str) -> Path:
     try:
         if constants.HF_HUB_OFFLINE:
             raise ConnectionError("HF_HUB_OFFLINE is set")
-        mirror = constants.ENDPOINT
-        url = hf_hub_url(repo, file, revision=revision, endpoint=mirror)
-        get_hf_file_metadata(url, timeout=5)  # fails at once, where the download would try again and again
-        return Path(hf_hub_download(repo, file, revision=revision, endpoint=mirror, etag_timeout=5))
+        # This fails at once, where the download would try again and again.
+        get_hf_file_metadata(hf_hub_url(repo, file, revision=revision), timeout=5)
+        return Path(hf_hub_download(repo, file, revision=revision, etag_timeout=5))
     except Exception as error:  # the hub's client raises its own errors and those of its HTTP library
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
         raise UserError(

@@ -69,9 +69,9 @@ class PIDNet(nn.Module):
         self.fine = Residual(c2, c4, narrow=c2)
         self.edge = Residual(c2, c4, narrow=c2)
         self.fuse = BoundaryFusion(c4) if large else LightBoundaryFusion(c4)
+        init_he(self)
         self.classify = late_head(c4, inner, num_classes)
         self.auxiliary = late_head(c2, inner, num_classes) if auxiliary else None
-        init_he(self)
 
     def forward(self, image_BCHW: Tensor) -> Outputs:
         context = detail = boundary = self.stem(image_BCHW)

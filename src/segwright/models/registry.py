@@ -10,6 +10,9 @@ from torch import nn
 
 from segwright.contracts import UserError
 from segwright.models import (
+    bisenet_v1,
+    bisenet_v2,
+    ddrnet,
     deeplab_v1,
     deeplab_v2,
     deeplab_v3,
@@ -20,6 +23,7 @@ from segwright.models import (
     fast_scnn,
     fcn,
     hrnet,
+    pidnet,
     pspnet,
     resnet_decoder,
     segnet,
@@ -29,6 +33,7 @@ from segwright.models import (
     unet_aspp,
 )
 from segwright.models.card import Entry, ModelCard
+from segwright.models.experimental import enet, erfnet, icnet
 from segwright.names import did_you_mean
 
 _ALL: dict[str, Entry] = {
@@ -48,6 +53,13 @@ _ALL: dict[str, Entry] = {
     **segnet.ENTRIES,
     **small_cnn.ENTRIES,
     **fast_scnn.ENTRIES,
+    **bisenet_v1.ENTRIES,
+    **bisenet_v2.ENTRIES,
+    **ddrnet.ENTRIES,
+    **pidnet.ENTRIES,
+    **icnet.ENTRIES,
+    **enet.ENTRIES,
+    **erfnet.ENTRIES,
     **external.ENTRIES,
 }
 

@@ -166,7 +166,7 @@ class Segmenter(nn.Module):
 
     def _network(self, image: Tensor) -> tuple[Tensor, Sizes]:
         self._check(image)
-        sizes = self._sizes(image.shape[-2], image.shape[-1])
+        sizes = self.sizes(image.shape[-2], image.shape[-1])
         picture = image
         if self.short_side is not None and sizes.inner != sizes.given:
             shrinks = self.short_side < min(sizes.given)
@@ -183,7 +183,8 @@ class Segmenter(nn.Module):
             )
         return logits, sizes
 
-    def _sizes(self, height: int, width: int) -> Sizes:
+    def sizes(self, height: int, width: int) -> Sizes:
+        """What becomes of a picture of this height and width, pixels."""
         inner = (height, width)
         if self.short_side is not None:
             factor = self.short_side / min(height, width)

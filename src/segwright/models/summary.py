@@ -1,4 +1,4 @@
-"""What a network is made of: its layers with output shapes, parameters and arithmetic; one line of facts a model.
+"""What a network is made of: its layers with output shapes, parameters and arithmetic.
 
 A MAC is one multiplication with its addition; FLOPs are 2 × MACs (many papers print MACs and call them FLOPs). Counted
 are convolutions and matrix products, not the additions of biases, normalisation, activations or resizing.
@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segwright.contracts import UserError
-from segwright.models.registry import CARDS, MODELS
 from segwright.models.tracing import evaluation_mode, trace, without_memory
-from segwright.names import did_you_mean
 
 OUTSIDE = "(outside layers)"
 
@@ -78,18 +76,6 @@ class Summary:
         return table
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """One line of `segwright models`. parameters and stride are None where they depend on the arguments."""
-
-    name: str
-    description: str
-    parameters: int | None
-    stride: int | None
-    licence: str
-    paper: str
-
-
 def summarise(module: nn.Module, size: tuple[int, int]) -> Summary:
     """The layers of an architecture or a Segmenter for one RGB picture of `size` (height, width), pixels.
 
@@ -124,33 +110,6 @@ def summarise(module: nn.Module, size: tuple[int, int]) -> Summary:
     if outside > 0:
         rows.append(LayerRow(name=OUTSIDE, type="matrix products", output_shape=(), parameters=0, macs=outside))
     return Summary(size=size, rows=tuple(rows))
-
-
-def model_facts(name: str, num_classes: int = 19) -> ModelFacts:
-    """Facts of one entry of MODELS, for default arguments. Raises UserError for an unknown name."""
-    if name not in MODELS:
-        hint = did_you_mean(name, MODELS)
-        raise UserError(f"there is no architecture '{name}'.{hint} There are: {', '.join(MODELS)}.")
-    card = CARDS[name]
-    parameters = stride = None
-    if card.fixed:
-        with torch.device("meta"):
-            architecture = MODELS[name](num_classes)
-        parameters = sum(p.numel() for p in architecture.parameters())
-        stride = int(architecture.stride)  # type: ignore[arg-type]
-    return ModelFacts(
-        name=name,
-        description=card.description,
-        parameters=parameters,
-        stride=stride,
-        licence=card.licence,
-        paper=card.paper,
-    )
-
-
-def all_facts(num_classes: int = 19) -> list[ModelFacts]:
-    """Facts of every architecture, in the order of MODELS."""
-    return [model_facts(name, num_classes) for name in MODELS]
 
 
 def _is_layer(module: nn.Module) -> bool:

@@ -64,6 +64,14 @@ class Model(Strict):
     """Architecture: see `segwright models`."""
     labels: str | dict[str, Any] | None = None
     """Label space that the model predicts; null: that of the data."""
+    weights: str | None = None
+    """Where training starts from: imagenet, a weights file, or hf://owner/name[/file]; null: random numbers."""
+    weights_labels: str | dict[str, Any] | None = None
+    """Label space of the classifier in a foreign weights file; Segwright's files say it themselves."""
+    allow: list[str] = []
+    """Name patterns of tensors that may be without a partner in the weights file."""
+    freeze: list[str] | Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Parameters that keep their numbers: name patterns, or the share of the layers, counted from the picture on."""
     short_side: PositiveInt | None = None
     """Pictures are resized so that their shorter side has this many pixels before the network; null keeps their size."""
     args: dict[str, Any] = {}
@@ -81,6 +89,8 @@ class Optimizer(Strict):
     """Peak learning rate."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Not applied to biases and normalisation weights."""
+    decay_by_depth: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the learning rate that the first layer gets; it rises to the full rate at the last. null: one rate."""
     args: dict[str, Any] = {}
     """momentum, nesterov (sgd); betas, eps (adam, adamw)."""
 

@@ -1,4 +1,4 @@
-"""Effective receptive fields as one picture: a row a model, a column a stage, with the theoretical field around them."""
+"""Effective receptive fields as one picture: a row a model, a column a stage, the theoretical field around each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def draw_fields(models: Sequence[FieldsOfModel], out: Path, *, note: str) -> Pat
     from matplotlib.figure import Figure
 
     columns = max(len(m.fields) for m in models)
-    figure = Figure(figsize=(PANEL * columns, (PANEL + 0.75) * len(models) + 0.35), layout="constrained")
+    figure = Figure(figsize=(PANEL * columns, (PANEL + 0.6) * len(models) + 0.3), layout="constrained")
     axes = figure.subplots(len(models), columns, squeeze=False)
     for model, row in zip(models, axes, strict=True):
         row[0].set_ylabel(model.title, fontsize=11, fontweight="bold")
@@ -59,7 +59,7 @@ def _panel(axis: object, theory: FieldRow, field: EffectiveField) -> None:
     for radius, style in ((field.radius50, "-"), (field.radius95, ":")):
         axis.add_patch(Circle((column, row), radius, fill=False, color="#7fe3ff", lw=1.2, ls=style))  # type: ignore[attr-defined]
     tall, wide = theory.field
-    if not theory.whole and tall < height and wide < width:
+    if 0 < tall < height and wide < width:
         box = Rectangle((column - wide / 2, row - tall / 2), wide, tall, fill=False, color="white", lw=1, ls="--")
         axis.add_patch(box)  # type: ignore[attr-defined]
     axis.set_xlim(-0.5, width - 0.5)  # type: ignore[attr-defined]
@@ -73,10 +73,8 @@ def _panel(axis: object, theory: FieldRow, field: EffectiveField) -> None:
 
 def field_text(row: FieldRow) -> str:
     """`212×212`, `whole picture`, or both where something mixes all positions."""
-    local = f"{row.field[0]}×{row.field[1]}"
-    if not row.whole:
-        return local
-    return f"whole picture ({local} without pooling it)" if max(row.field) else "whole picture"
+    parts = [f"{row.field[0]}×{row.field[1]}"] * (max(row.field) > 0) + ["whole picture"] * row.whole
+    return " + ".join(parts) or "nothing"
 
 
 def _short(name: str) -> str:

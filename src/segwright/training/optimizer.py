@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from segwright.contracts import DataError, UserError
+from segwright.models import Segmenter
+from segwright.models.freezing import parameter_groups
 from segwright.recipe import Optimizer
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -20,7 +22,7 @@ _OURS = {"params", "lr", "weight_decay", "fused", "foreach", "capturable", "diff
 
 
 def build_optimizer(recipe: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimiser over two groups: decayed matrices and kernels, and the rest without decay.
+    """The recipe's optimiser: matrices and kernels are decayed, the rest is not; `decay_by_depth` makes more groups.
 
     Raises UserError for arguments that the optimiser does not take.
     """
@@ -28,14 +30,12 @@ def build_optimizer(recipe: Optimizer, model: nn.Module) -> torch.optim.Optimize
     allowed = [name for name in inspect.signature(create).parameters if name not in _OURS]
     if unknown := sorted(set(recipe.args) - set(allowed)):
         raise UserError(f"optimizer.args has no '{unknown[0]}' for {recipe.name}; allowed are {', '.join(allowed)}.")
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    network = model.architecture if isinstance(model, Segmenter) else model
+    depth = recipe.decay_by_depth
+    groups = parameter_groups(network, lr=recipe.lr, weight_decay=recipe.weight_decay, decay_by_depth=depth)
     args = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe.args.items()}
     try:
-        return create([g for g in groups if g["params"]], lr=recipe.lr, fused=True, **args)
+        return create(groups, lr=recipe.lr, fused=True, **args)
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer.args {recipe.args} do not suit {recipe.name}: {error}") from None
 

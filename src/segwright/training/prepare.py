@@ -40,6 +40,7 @@ from segwright.training.probe import candidates, doubtful_layers, measure_modes
 from segwright.training.progress import Counting, TrainingProgress
 from segwright.training.reading import Reading
 from segwright.training.schedule import build_schedule
+from segwright.training.starting import freeze_layers, say_advice, start_weights
 from segwright.training.state import Counters, Learner
 from segwright.training.trainer import Trainer, autocast
 
@@ -55,6 +56,8 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
     find_protocol(recipe.protocol)
     device = pick_device(recipe.training.device)
     segmenter = build_segmenter(recipe, space)
+    started = start_weights(segmenter, recipe.model, console)
+    freeze_layers(segmenter, recipe.model, console)
     build_schedule(recipe.schedule, 1)  # only to refuse wrong arguments before any picture is read
     build_optimizer(recipe.optimizer, segmenter)
     in_space(segmenter, prediction_map(space, scored))  # refuses what cannot be told in the scored space
@@ -63,6 +66,7 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
         "train": _fingerprint(data.loader.dataset, space, "train", console, sets=data.loader.sets),
         "val": _fingerprint(data.validation, scored, "val", console),
     }
+    say_advice(started, facts["train"]["pictures"], console)
     recipe = _with(recipe, "training", device=device)
     origins = dict(loaded.origins) | _decided(recipe)
     recipe = _with_class_weights(recipe, facts["train"], space, console)
@@ -72,6 +76,8 @@ def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Consol
     run = create_run(runs, name=name, label=recipe.name, recipe_text=annotated(LoadedRecipe(recipe, origins)))
     run.write_json("environment.json", environment())
     spaces = {"label_space": space.to_dict(), "score_space": scored.to_dict()}
+    if started:
+        run.write_json("weights.json", dict(started))
     run.write_json("data.json", spaces | {"splits": facts} | data.facts())
     if recipe.data.split_file is not None:
         write_splits(run.path / "splits.json", read_splits(Path(recipe.data.split_file)))
@@ -86,6 +92,7 @@ def resume(run: Run, *, console: Console) -> Trainer:
     space = model_space(recipe)
     device = pick_device(recipe.training.device)
     segmenter = build_segmenter(recipe, space, fresh=False)
+    freeze_layers(segmenter, recipe.model, console)
     scored = score_space(recipe)
     data = Reading(recipe, space, scored, stride=segmenter.stride, device=device, console=console)
     _refuse_other_data(run, data.loader.dataset, data.validation)
@@ -107,7 +114,14 @@ def _settled(recipe: Recipe) -> Recipe:
     also = [s.model_copy(update={"root": _absolute(s.root), "labels": _space_of(s.labels)}) for s in data.also]
     places = {"root": _absolute(data.root), "split_file": _absolute(data.split_file)}
     recipe = _with(recipe, "data", **places, also=also, labels=_space_of(data.labels))
-    recipe = _with(recipe, "model", labels=_space_of(recipe.model.labels))
+    model = recipe.model
+    weights = (
+        model.weights
+        if model.weights in (None, "imagenet") or "://" in str(model.weights)
+        else _absolute(model.weights)
+    )
+    spaces = {"labels": _space_of(model.labels), "weights_labels": _space_of(model.weights_labels)}
+    recipe = _with(recipe, "model", weights=weights, **spaces)
     recipe = recipe.model_copy(update={"score_labels": _space_of(recipe.score_labels)})
     if augmentation.name == "albumentations" and "file" in augmentation.args:
         args = {k: v for k, v in augmentation.args.items() if k != "file"}
@@ -170,6 +184,7 @@ def _assemble(
         score_map=prediction_map(model_space(recipe), score_space(recipe)),
         factor=build_schedule(recipe.schedule, steps),
         progress=TrainingProgress(console, total=steps, epochs=training.epochs),
+        started=run.read_json("weights.json") if (run.path / "weights.json").is_file() else {},
     )
 
 

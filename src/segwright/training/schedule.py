@@ -52,5 +52,6 @@ def _factor(step: int, *, shape: Callable[[float], float], warmup: int, total: i
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of every group: `rate` times the group's own factor, where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_factor", 1.0)

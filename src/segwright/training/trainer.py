@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
@@ -53,6 +53,8 @@ class Trainer:
     """How predictions are told in the label space of the validation; None where it is the model's."""
     factor: Callable[[int], float]
     progress: TrainingProgress
+    started: Mapping[str, Any] = field(default_factory=dict)
+    """Where the weights come from that training started with; empty for random ones."""
     bad_in_a_row: int = 0
     """Steps without a finite loss and gradient since the last good one."""
 
@@ -260,6 +262,7 @@ class Trainer:
             "step": counters.step,
             "val_miou": counters.best_miou,
             "protocol": self.recipe.protocol,
+            **({"started_from": dict(self.started)} if self.started else {}),
         }
 
     def _save(self, metrics_length: int = 0) -> None:

@@ -110,7 +110,8 @@ def _split_resnet(backbone: str, weights: str | None) -> tuple[nn.Sequential, nn
 
 
 def _halved(x_BCHW: Tensor) -> Tensor:
-    return F.interpolate(x_BCHW, scale_factor=0.5, mode="bilinear", align_corners=False)
+    height, width = x_BCHW.shape[-2:]
+    return F.interpolate(x_BCHW, size=(height // 2, width // 2), mode="bilinear", align_corners=False)
 
 
 ENTRIES = {

@@ -164,20 +164,19 @@ def test_effective_field_of_a_box_filter() -> None:
         nn.init.ones_(part.weight)  # type: ignore[arg-type]
     model = Segmenter(net, labels=space(2), model={"name": "plain"})
     image = torch.randint(0, 256, (1, 3, 33, 33), dtype=torch.uint8)
-    output, theory = find_layers(net, ["output"]), theoretical_field(net).stages[-1:]
-    (found,) = effective_fields(model, [image, image], output, theory, count=2)
+    (found,) = effective_fields(model, [image, image], find_layers(net, ["output"]), count=2)
     line = np.array([1, 2, 3, 2, 1]) / 9
-    assert found.centre == (16, 16)
+    assert found.centre == pytest.approx((16, 16), abs=1e-4)
     np.testing.assert_allclose(found.heat_HW[14:19, 14:19], np.outer(line, line), rtol=1e-5)
     assert found.heat_HW.sum() == pytest.approx(1, abs=1e-5)
     # in order of distance: 9/81, then 4 × 6/81, 4 × 4/81: 49/81 within the square root of 2
-    assert found.radius50 == pytest.approx(2**0.5)
+    assert found.radius50 == pytest.approx(2**0.5, abs=1e-3)
     assert energy_radius(found.heat_HW, (16, 16), 0.1) == 0
     dead = Plain(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 1))
     nn.init.zeros_(dead.layers[0].weight)  # type: ignore[arg-type]
     model = Segmenter(dead, labels=space(2), model={"name": "plain"})
     with pytest.raises(UserError, match="depends on no pixel"):
-        effective_fields(model, [image], find_layers(dead, ["output"]), theory, count=1)
+        effective_fields(model, [image], find_layers(dead, ["output"]), count=1)
 
 
 def test_the_verb_draws_two_models_from_a_folder(tmp_path: Path) -> None:

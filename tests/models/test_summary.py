@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segwright.contracts import UserError
 from segwright.models import MODELS, Segmenter, build_architecture
-from segwright.models.fast_scnn import FastSCNN
 from segwright.models.facts import all_facts, model_facts
+from segwright.models.fast_scnn import FastSCNN
 from segwright.models.summary import OUTSIDE, summarise
 from segwright.models.unet import UNet
 from tests.models.conftest import space
@@ -73,6 +73,37 @@ def test_a_convolution_by_hand() -> None:
     assert (conv.output_shape, conv.parameters, conv.macs) == ((1, 8, 5, 6), 3 * 8 * 9 + 8, 5 * 6 * 8 * 27)
     assert (relu.type, relu.parameters, relu.macs) == ("ReLU", 0, 0)
     assert (up.output_shape, up.parameters, up.macs) == ((1, 4, 10, 12), 8 * 2 * 4 + 4, 5 * 6 * 8 * 2 * 4)
+
+
+def test_memory_by_hand() -> None:
+    """Two convolutions, a ReLU in place between them: training keeps the picture and what the ReLU leaves."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(8, 2, 1), nn.Identity())
+    found = summarise(net, (10, 12))
+    assert [r.values for r in found.rows] == [8 * 120, 0, 2 * 120, 0]
+    assert found.rows[0].bytes("bf16") == 2 * 8 * 120
+    assert found.kept_values == 3 * 120 + 8 * 120
+    assert found.to_dict()["training_bytes"] == {"fp32": 4 * 1320, "bf16": 2 * 1320}
+    assert [r.name for r in found.sorted("memory", 2)] == ["0", "2"]
+    with pytest.raises(UserError, match="allowed are parameters, macs, memory"):
+        found.sorted("size")
+
+
+def test_kept_memory_is_what_a_real_pass_saves() -> None:
+    """Independent of tensors without memory: distinct addresses of what autograd saves in a real pass."""
+    net = FastSCNN(4, width=0.25).eval()
+    own = {p.data_ptr() for p in [*net.parameters(), *net.buffers()]}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in own:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept_alive = net(torch.zeros(1, 3, 128, 192))
+    assert kept_alive.logits_BKhw.requires_grad
+    # without memory, BatchNorm saves two numbers a channel that a real one in evaluation mode does not
+    assert summarise(net, (128, 192)).kept_values == pytest.approx(sum(saved.values()), rel=0.02)
 
 
 def test_looking_changes_nothing() -> None:

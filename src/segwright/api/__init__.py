@@ -7,7 +7,7 @@ from segwright.api.check import check_data, fix_data
 from segwright.api.convert import convert_weights
 from segwright.api.get import DATASETS_FOLDER, get_data
 from segwright.api.labels import label_space, list_labels, map_labels
-from segwright.api.looking import features, gradcam, receptive_field
+from segwright.api.looking import features, gradcam, receptive_field, summary
 from segwright.api.models import describe_model, list_models
 from segwright.api.pack import clear_packs, list_packs, pack_data
 from segwright.api.show import show_data
@@ -23,7 +23,6 @@ from segwright.api.verbs import (
     make_streets,
     predict,
     resume,
-    summary,
     train,
     write_report,
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segwright.evaluation.gradcam import ClassMap
     from segwright.evaluation.receptive_field import EffectiveField, ReceptiveField
     from segwright.models import Segmenter
+    from segwright.models.summary import Summary
 
 RUNS = Path("runs")
 
@@ -35,6 +36,15 @@ class FieldResult:
     theory: tuple[ReceptiveField, ...]
     effective: tuple[tuple[EffectiveField, ...], ...] = ()
     sheet: Path | None = None
+
+
+def summary(
+    source: str | Path, *, size: tuple[int, int] = (512, 1024), num_classes: int = 19, runs: Path = RUNS
+) -> Summary:
+    """Layers of an architecture (by name), a recipe, a run or a model file: shapes, parameters, operations, memory."""
+    from segwright.models.summary import summarise
+
+    return summarise(open_model(source, num_classes=num_classes, runs=runs).architecture, size)
 
 
 def receptive_field(
@@ -68,11 +78,11 @@ def receptive_field(
     if out is None and pictures is None:
         return FieldResult(theory=theory)
     effective = []
-    for model, title, fields in zip(models, titles, theory, strict=True):
+    for model, title in zip(models, titles, strict=True):
         with counting(console or new_console(), f"gradients of {title}") as progress:
             batches = _pictures(pictures, model, size, seed)
             layers = stages(model.architecture)
-            found = effective_fields(model, batches, layers, fields.stages, count=count, progress=progress)
+            found = effective_fields(model, batches, layers, count=count, progress=progress)
             effective.append(tuple(found))
     drawn = [
         FieldsOfModel(title=t, theory=f.stages, fields=e) for t, f, e in zip(titles, theory, effective, strict=True)
@@ -130,7 +140,7 @@ def features(
     sheets, shapes = [], dict[str, tuple[int, ...]]()
     if first_layer:
         name, filters = looked.first_filters(model.architecture)
-        kernel = "×".join(str(n) for n in filters.shape[2:])
+        kernel = " by ".join(str(n) for n in filters.shape[2:])
         drawn = filter_sheet(filters, title=f"{title}: {len(filters)} filters of {kernel} pixels, layer {name}")
         sheets.append(_write_png(drawn, folder / "first-layer.png"))
     if pictures is None:
@@ -161,7 +171,7 @@ def features(
         shown = looked.strongest(maps, channels)
         shapes[name] = maps.shape
         count = f"the {len(shown)} that vary most of {len(maps)}" if len(shown) < len(maps) else f"all {len(maps)}"
-        head = f"{title}, layer {name}: {count} channels of {maps.shape[1]}×{maps.shape[2]}"
+        head = f"{title}, layer {name}: {count} channels of {maps.shape[1]} by {maps.shape[2]}"
         sheet = activation_sheet(maps, shown, title=head, photo=rgb)
         sheets.append(_write_png(sheet, folder / f"{name.replace(' ', '-')}.png"))
     return FeatureResult(sheets=tuple(sheets), shapes=shapes)

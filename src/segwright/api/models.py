@@ -40,8 +40,8 @@ def list_models(
 
     words: each has to occur in a model's name, description, paper, licence or published scores. experimental: only the
     second tier, only the first, or (None) both. size: height and width to count multiply-adds for. latency: also
-    measure the time for one picture of that size (512×1024 without one) on this machine, with fresh weights. sort: name,
-    parameters, macs, stride, latency or published; the order of the registry by default.
+    measure the time for one picture of that size (512×1024 without one) on this machine, with fresh weights. sort:
+    name, parameters, macs, stride, latency or published; the order of the registry by default.
     Raises UserError where no model fits, and for another order.
     """
     from dataclasses import replace

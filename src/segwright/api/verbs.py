@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from segwright.evaluation.result import Evaluation
     from segwright.inference.predictor import PredictedFile
     from segwright.models import Segmenter
-    from segwright.models.summary import Summary
     from segwright.recipe import Data
     from segwright.runs import Run
     from segwright.runs.environment import Finding
@@ -206,30 +205,6 @@ def write_report(source: str | Path, *, runs: Path = RUNS, console: Console | No
     dataset = build_scored_set(recipe.data, evaluation.split, evaluation.space)
     seen = in_space(segmenter, prediction_map(segmenter.labels, evaluation.space))
     return html.write_report(compose(run, recipe, evaluation, seen, dataset), run.report_file)
-
-
-def summary(
-    source: str | Path, *, size: tuple[int, int] = (512, 1024), num_classes: int = 19, runs: Path = RUNS
-) -> Summary:
-    """Layers of an architecture (by name), a recipe, a run or a model file: output shapes, parameters, operations."""
-    from segwright.build import build_segmenter, model_space
-    from segwright.models import MODELS
-    from segwright.models.summary import summarise
-    from segwright.names import did_you_mean
-    from segwright.recipe import load_recipe, shipped
-
-    if str(source) in MODELS:
-        return summarise(MODELS[str(source)](num_classes), size)
-    if str(source) in shipped() or Path(source).suffix in (".yaml", ".yml"):
-        recipe = load_recipe(source).recipe
-        return summarise(build_segmenter(recipe, model_space(recipe)).architecture, size)
-    try:
-        return summarise(_model(source, Path(runs))[0].architecture, size)
-    except UserError as error:
-        known = [*MODELS, *shipped()]
-        if not (hint := did_you_mean(str(source), known)):
-            raise
-        raise UserError(f"there is no model '{source}'.{hint} There are: {', '.join(known)}.") from error
 
 
 def doctor(*, runs: Path = RUNS) -> list[Finding]:

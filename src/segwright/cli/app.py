@@ -27,7 +27,7 @@ from segwright.cli import data_stats as _data_stats  # noqa: F401
 from segwright.cli import looking
 from segwright.cli.convert import convert
 from segwright.cli.data import data_app
-from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, example, parse_size
+from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, example
 from segwright.cli.labels import labels_app
 from segwright.cli.models import models_app
 from segwright.contracts import SegwrightError, UserError
@@ -201,19 +201,6 @@ def predict(
 def report(run: Annotated[str, typer.Argument(help="A run or its name.")], runs: Runs = api.RUNS) -> None:
     """Write a run's HTML report again."""
     console().print(f"report  {api.write_report(run, runs=runs, console=console())}", highlight=False, soft_wrap=True)
-
-
-@app.command(epilog=example("segwright summary fast_scnn --size 512x1024", "segwright summary runs/latest"))
-def summary(
-    source: Annotated[str, typer.Argument(help="An architecture, a recipe, a run or a .safetensors file.")],
-    size: Annotated[str, typer.Option(help="Picture size, HEIGHTxWIDTH.")] = "512x1024",
-    classes: Annotated[
-        int, typer.Option(min=1, max=250, help="Number of classes, when SOURCE is an architecture.")
-    ] = 19,
-    runs: Runs = api.RUNS,
-) -> None:
-    """Layers with output shapes, parameters and operations."""
-    console().print(api.summary(source, size=parse_size(size), num_classes=classes, runs=runs).table())
 
 
 @app.command(epilog=example("segwright recipes", "segwright recipes camvid-cpu training.epochs=50"))

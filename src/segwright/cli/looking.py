@@ -1,4 +1,4 @@
-"""`segwright receptive-field`, `features`, `gradcam`: what goes on inside a network."""
+"""`segwright summary`, `receptive-field`, `features`, `gradcam`: what goes on inside a network."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     app.command(
         epilog=example(
+            "segwright summary fast_scnn --size 512x1024",
+            "segwright summary unet --sort memory --limit 10",
+            "segwright summary runs/latest",
+        )
+    )(summary)
+    app.command(
+        epilog=example(
             "segwright receptive-field unet",
             "segwright receptive-field unet fast_scnn -o fields.png",
             "segwright receptive-field runs/latest --pictures DIR",
@@ -39,6 +46,27 @@ def register(app: typer.Typer) -> None:
         )
     )(features)
     app.command(epilog=example("segwright gradcam runs/latest photo.jpg --class car --region 100,80,180,160"))(gradcam)
+
+
+def summary(
+    source: Source,
+    size: Annotated[str, typer.Option(help="Picture size, HEIGHTxWIDTH.")] = "512x1024",
+    sort: Annotated[str | None, typer.Option(metavar="BY", help="Largest first: parameters, macs, memory.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many layers; totals stay those of all.")] = None,
+    classes: Classes = 19,
+    runs: Runs = api.RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Layers with output shapes, parameters, operations and memory."""
+    found = api.summary(source, size=parse_size(size), num_classes=classes, runs=runs)
+    if as_json:
+        rows = [row.name for row in found.sorted(sort, limit)]
+        content = found.to_dict()
+        by_name = {row["name"]: row for row in content["rows"]}
+        print(json.dumps(content | {"rows": [by_name[name] for name in rows]}, ensure_ascii=False))
+        return
+    console().print(found.table(sort, limit))
+    console().print(found.memory_sentence(), highlight=False)
 
 
 def features(

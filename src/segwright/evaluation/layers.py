@@ -167,7 +167,7 @@ def _only(value: Any) -> Tensor | None:
 def _item(index: int) -> Callable[[Any], Tensor | None]:
     def pick(value: Any) -> Tensor | None:
         if isinstance(value, list | tuple) and index < len(value) and isinstance(value[index], Tensor):
-            return value[index]  # type: ignore[no-any-return]
+            return value[index]
         return None
 
     return pick

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from segwright.contracts import Outputs, UserError
-from segwright.evaluation.extents import Seen, Span, Tracker
+from segwright.evaluation.extents import Seen, Tracker
 from segwright.evaluation.layers import Layer, missing, stages, watching
 from segwright.models.segmenter import Segmenter
 from segwright.models.tracing import evaluation_mode, without_memory
@@ -41,10 +41,9 @@ class FieldRow:
     """One layer.
 
     kernel, stride, dilation, padding: of the layer itself, (rows, columns); None where it has none. jump: input
-    pixels from one position to the next, offset: the middle of what position 0 sees, both (rows, columns). field:
-    (height, width) in input pixels of the position that sees most, without what mixes all positions; 0 where only
-    that reaches it. whole: whether something on the way mixes all positions, so that the true field is the whole
-    picture.
+    pixels from one position to the next, (rows, columns). field: (height, width) in input pixels of the position that
+    sees most, without what mixes all positions; 0 where only that reaches it. whole: whether something on the way mixes
+    all positions, so that the true field is the whole picture.
     """
 
     name: str
@@ -54,7 +53,6 @@ class FieldRow:
     dilation: tuple[int, int] | None
     padding: tuple[int, int] | None
     jump: tuple[float, float]
-    offset: tuple[float, float]
     field: tuple[int, int]
     whole: bool
 
@@ -85,7 +83,7 @@ class ReceptiveField:
 class EffectiveField:
     """Where the middle value of a layer looks.
 
-    heat_HW: float32 [H, W], the mean absolute gradient, in sum 1. centre: (row, column) of the middle value, input
+    heat_HW: float32 [H, W], the mean absolute gradient, in sum 1. centre: (row, column) of its centre of mass,
     pixels. radius50, radius95: of the circles around the centre that hold 50 and 95 % of the sum, pixels.
     """
 
@@ -165,17 +163,9 @@ def _row(name: str, module: nn.Module, seen: Seen, side: int) -> FieldRow:
         dilation=own[2],
         padding=own[3],
         jump=(side / seen.rows.length, side / seen.columns.length),
-        offset=(_offset(seen.rows, side), _offset(seen.columns, side)),
         field=(seen.rows.largest, seen.columns.largest),
         whole=seen.rows.whole or seen.columns.whole,
     )
-
-
-def _offset(span: Span, side: int) -> float:
-    """From the position in the middle, which no border cuts; the middle of its own cell where it sees nothing."""
-    middle, jump = span.length // 2, side / span.length
-    first, last = float(span.first[middle]), float(span.last[middle])
-    return (first + last) / 2 - middle * jump if first <= last and span.length > 1 else (jump - 1) / 2
 
 
 def _picked(value: Any, layer: Layer) -> Seen:
@@ -185,8 +175,8 @@ def _picked(value: Any, layer: Layer) -> Seen:
     if isinstance(value, list):
         stands = [torch.empty(0) for _ in value]
         chosen = layer.pick(stands)
-        return next(v for v, s in zip(value, stands, strict=True) if s is chosen)  # type: ignore[no-any-return]
-    return value  # type: ignore[no-any-return]
+        return next(v for v, s in zip(value, stands, strict=True) if s is chosen)
+    return value
 
 
 def _pair(value: Any) -> tuple[int, int] | None:
@@ -201,18 +191,16 @@ def effective_fields(
     segmenter: Segmenter,
     pictures: Iterable[Tensor],
     layers: Sequence[Layer],
-    theory: Sequence[FieldRow],
     *,
     count: int,
     progress: Progress = lambda done, total: None,
 ) -> list[EffectiveField]:
     """The effective field of the middle value of each layer, averaged over `count` pictures, in evaluation mode.
 
-    pictures: uint8 [B, 3, H, W], all of one size that the architecture takes, B any. theory: a row a layer. Raises
+    pictures: uint8 [B, 3, H, W], all of one size that the architecture takes, B any. Raises
     UserError for a layer without a map, and where every gradient is zero (a network whose signal died).
     """
     total: dict[str, Tensor] = {}
-    shapes: dict[str, tuple[int, int]] = {}
     done = 0
     with evaluation_mode(segmenter), torch.enable_grad(), watching(layers) as seen:
         for image in islice(pictures, count):
@@ -222,28 +210,28 @@ def effective_fields(
                 raise error
             for number, layer in enumerate(layers, start=1):
                 value = seen[layer.title]
-                h, w = shapes[layer.title] = (int(value.shape[-2]), int(value.shape[-1]))
+                h, w = value.shape[-2:]
                 middle = value[..., h // 2, w // 2].sum()
                 (gradient,) = torch.autograd.grad(middle, normal, retain_graph=number < len(layers))
                 heat = gradient.abs().sum((0, 1)).double()
                 total[layer.title] = total[layer.title] + heat if layer.title in total else heat
             done += len(image)
             progress(done, count)
-    return [_effective(total[s.title], shapes[s.title], row) for s, row in zip(layers, theory, strict=True)]
+    return [_effective(layer.title, total[layer.title]) for layer in layers]
 
 
-def _effective(heat: Tensor, shape: tuple[int, int], theory: FieldRow) -> EffectiveField:
+def _effective(title: str, heat: Tensor) -> EffectiveField:
     if not (heat.isfinite().all() and heat.sum() > 0):
         raise UserError(
-            f"the middle value of '{theory.name}' depends on no pixel (all gradients are zero or not finite): the "
+            f"the middle value of '{title}' depends on no pixel (all gradients are zero or not finite): the "
             "weights are damaged, or the network's signal died. Choose another layer, or trained weights."
         )
     share_HW = (heat / heat.sum()).cpu().numpy()
-    row, column = (n // 2 * jump + offset for n, jump, offset in zip(shape, theory.jump, theory.offset, strict=True))
-    centre = (row, column)
+    rows, columns = np.arange(share_HW.shape[0]), np.arange(share_HW.shape[1])
+    centre = (float(share_HW.sum(1) @ rows), float(share_HW.sum(0) @ columns))
     radius50, radius95 = (energy_radius(share_HW, centre, part) for part in (0.5, 0.95))
     return EffectiveField(
-        layer=theory.name, heat_HW=share_HW.astype(np.float32), centre=centre, radius50=radius50, radius95=radius95
+        layer=title, heat_HW=share_HW.astype(np.float32), centre=centre, radius50=radius50, radius95=radius95
     )
 
 

@@ -23,7 +23,7 @@ POOL_STRIDES = (2, 2, 2, 1, 1)
 
 
 class DeepLabV1(nn.Module):
-    """Atrous VGG-16 with a large field of view: 224 pixels of the picture for each value behind fc6.
+    """Atrous VGG-16 with a large field of view.
 
     width: channels of VGG's first stage; fc6 and fc7 have 16 times as many (1024).
     dilation: of fc6.

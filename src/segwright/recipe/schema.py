@@ -22,7 +22,7 @@ class Source(Strict):
     """One more data set to train on."""
 
     name: str
-    """Reader: see `segwright data sets`."""
+    """Reader: the name of a data set."""
     root: str | None
     """Folder of the data set; null only for generated data."""
     labels: str | dict[str, Any]
@@ -37,7 +37,7 @@ class Source(Strict):
 
 class Data(Strict):
     name: str
-    """Reader: see `segwright data sets`."""
+    """Reader: the name of a data set."""
     root: str | None
     """Folder of the data set; null only for generated data."""
     labels: str | dict[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,10 +17,12 @@ from rich.console import Console
 from segwright import api
 from segwright.runs import find_run
 from segwright.runs.checkpoint import load_checkpoint
+from segwright.training import prepare  # noqa: F401  loaded once, so that the forked children need not
 
 from .tiny import write_pictures, write_recipe
 
 TRIALS = 50
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def forked(work: object) -> int:
@@ -38,10 +41,17 @@ def forked(work: object) -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_fifty_kills_never_lose_a_run(tmp_path: Path) -> None:
-    torch.set_num_threads(1)  # a forked child must not inherit a pool of threads
-    recipe = write_recipe(tmp_path, write_pictures(tmp_path / "data", train=8, val=2))
+    """In a fresh process: a forked child must not inherit the threads that torch started for earlier tests."""
+    command = [sys.executable, "-m", "tests.training.test_kills", str(tmp_path)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def fifty_kills(folder: Path) -> None:
+    torch.set_num_threads(1)
+    recipe = write_recipe(folder, write_pictures(folder / "data", train=8, val=2))
     quiet = Console(quiet=True)
-    runs = tmp_path / "runs"
+    runs = folder / "runs"
 
     def begin() -> None:
         api.train(
@@ -77,3 +87,7 @@ def test_fifty_kills_never_lose_a_run(tmp_path: Path) -> None:
     run.truncate_metrics(load_checkpoint(run.last).state["metrics_length"])  # as the next resume would
     epochs = [r["epoch"] for r in run.metrics() if r["kind"] == "train"]
     assert epochs == list(range(1, len(epochs) + 1)), "an epoch is missing or stands twice"
+
+
+if __name__ == "__main__":
+    fifty_kills(Path(sys.argv[1]))

@@ -49,6 +49,7 @@ def test_fifty_kills_never_lose_a_run(tmp_path: Path) -> None:
 
 def fifty_kills(folder: Path) -> None:
     torch.set_num_threads(1)
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # loads, once for all children, what optimisers import late
     recipe = write_recipe(folder, write_pictures(folder / "data", train=8, val=2))
     quiet = Console(quiet=True)
     runs = folder / "runs"

@@ -10,12 +10,10 @@ import typer
 
 from segwright import api
 from segwright.cli.data import data_app
-from segwright.cli.forms import AsJson, console, example
+from segwright.cli.forms import AsJson, DataSet, Labels, console, example
 from segwright.contracts import UserError
 
 Root = Annotated[Path, typer.Argument(help="Folder of the data set.")]
-Data = Annotated[str | None, typer.Option("--data", metavar="NAME", help="Data set; recognised by its folders.")]
-Labels = Annotated[str | None, typer.Option("--labels", metavar="SPACE", help="Label space: a name or a .yaml file.")]
 
 
 @data_app.command(
@@ -28,7 +26,7 @@ Labels = Annotated[str | None, typer.Option("--labels", metavar="SPACE", help="L
 )
 def data_check(
     root: Root,
-    data: Data = None,
+    data: DataSet = None,
     labels: Labels = None,
     split: Annotated[list[str] | None, typer.Option(help="Split to look at; may be repeated. Default: all.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="PAGE", help="Also write an HTML page.")] = None,
@@ -59,7 +57,7 @@ def data_check(
 def data_fix(
     root: Root,
     out: Annotated[Path, typer.Option("-o", "--out", help="New folder for the masks; never DIR itself.")],
-    data: Data = None,
+    data: DataSet = None,
     labels: Labels = None,
     auto: Annotated[bool, typer.Option("--auto", help="Every fix that `check` calls certain.")] = False,
     map_: Annotated[list[str] | None, typer.Option("--map", metavar="FROM:TO", help="Change a mask value.")] = None,

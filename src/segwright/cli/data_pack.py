@@ -14,7 +14,7 @@ from rich.table import Table
 
 from segwright import api
 from segwright.cli.data import data_app
-from segwright.cli.forms import AsJson, console, example, parse_size
+from segwright.cli.forms import AsJson, DataSet, Labels, ReaderArgs, console, example, parse_size
 
 if TYPE_CHECKING:
     from segwright.data.pack import PackFacts
@@ -29,15 +29,9 @@ Folder = Annotated[
 )
 def data_pack(
     root: Annotated[Path, typer.Argument(help="Folder of the data set, or a list file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[data.args.KEY=VALUE]...", help="Settings of the reader.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", metavar="NAME", help="Data set; recognised by its folders.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="SPACE", help="Label space: a name or a .yaml file.")
-    ] = None,
+    overrides: ReaderArgs = None,
+    data: DataSet = None,
+    labels: Labels = None,
     split: Annotated[list[str] | None, typer.Option(help="Split to pack; may be repeated. Default: every one.")] = None,
     short_side: Annotated[
         int | None, typer.Option(min=1, help="Larger pictures shrink to this shorter side, pixels.")

@@ -11,7 +11,7 @@ import yaml
 
 from segwright import api
 from segwright.cli.data import data_app
-from segwright.cli.forms import console, example, parse_size
+from segwright.cli.forms import DataSet, Labels, console, example, parse_size
 from segwright.contracts import UserError
 
 
@@ -29,12 +29,8 @@ def data_show(
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Arguments of the augmentation to change.")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", metavar="NAME", help="Data set; recognised by its folders.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="SPACE", help="Label space: a name or a .yaml file.")
-    ] = None,
+    data: DataSet = None,
+    labels: Labels = None,
     split: Annotated[str, typer.Option(help="Split to show.")] = "train",
     recipe: Annotated[
         str | None, typer.Option(help="Take labels, size and augmentation from a recipe: a name or a .yaml file.")

@@ -10,7 +10,7 @@ import typer
 
 from segwright import api
 from segwright.cli.data import data_app
-from segwright.cli.forms import AsJson, console, example
+from segwright.cli.forms import AsJson, DataSet, Labels, ReaderArgs, console, example
 from segwright.contracts import UserError
 
 PARTS = ("train", "val", "test")
@@ -26,9 +26,7 @@ PARTS = ("train", "val", "test")
 )
 def data_split(
     root: Annotated[Path, typer.Argument(help="Folder of the data set, or a list file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[data.args.KEY=VALUE]...", help="Settings of the reader.")
-    ] = None,
+    overrides: ReaderArgs = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Split file to write.")] = Path("splits.json"),
     method: Annotated[
         str, typer.Option(help="random, stratified (by class), group, leave-one-group-out, folds.")
@@ -43,12 +41,8 @@ def data_split(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another choice.")] = 0,
     preset: Annotated[str | None, typer.Option(help="A division from a paper or a course, by name.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Split to divide; may be repeated.")] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", metavar="NAME", help="Data set; recognised by its folders.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="SPACE", help="Label space: a name or a .yaml file.")
-    ] = None,
+    data: DataSet = None,
+    labels: Labels = None,
     classes: Annotated[bool, typer.Option(help="Read the masks, for the table of classes.")] = True,
     as_json: AsJson = False,
 ) -> None:

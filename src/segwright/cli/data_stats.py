@@ -10,21 +10,15 @@ import typer
 
 from segwright import api
 from segwright.cli.data import data_app
-from segwright.cli.forms import AsJson, console, example
+from segwright.cli.forms import AsJson, DataSet, Labels, ReaderArgs, console, example
 
 
 @data_app.command("stats", epilog=example("segwright data stats DIR", "segwright data stats DIR --split val --json"))
 def data_stats(
     root: Annotated[Path, typer.Argument(help="Folder of the data set, or a list file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[data.args.KEY=VALUE]...", help="Settings of the reader.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", metavar="NAME", help="Data set; recognised by its folders.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="SPACE", help="Label space: a name or a .yaml file.")
-    ] = None,
+    overrides: ReaderArgs = None,
+    data: DataSet = None,
+    labels: Labels = None,
     split: Annotated[str, typer.Option(help="Split to count.")] = "train",
     beta: Annotated[float | None, typer.Option(help="Of the weights `effective`: 0 up to, not including, 1.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; one a core by default.")] = None,

@@ -15,6 +15,11 @@ from segwright.contracts import UserError
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:0, mps.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change.")]
+ReaderArgs = Annotated[
+    list[str] | None, typer.Argument(metavar="[data.args.KEY=VALUE]...", help="Settings of the reader.")
+]
+DataSet = Annotated[str | None, typer.Option("--data", metavar="NAME", help="Data set; recognised by its folders.")]
+Labels = Annotated[str | None, typer.Option("--labels", metavar="SPACE", help="Label space: a name or a .yaml file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

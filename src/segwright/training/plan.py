@@ -19,7 +19,7 @@ from segwright.build import build_segmenter, pick_device
 from segwright.contracts import UserError
 from segwright.data.inspect import FolderFacts, inspect_folder
 from segwright.recipe import LoadedRecipe
-from segwright.recipe.loading import check, override_all
+from segwright.recipe.loading import apply_override, check, override_all
 from segwright.training.progress import Counting
 
 RARE = 20.0
@@ -49,8 +49,12 @@ def plan_folder(root: Path, overrides: Sequence[str], *, console: Console) -> Lo
 
     Raises DataError, naming every bad file, when a picture or mask is wrong.
     """
+    wanted: dict[str, Any] = {}
+    for override in overrides:
+        apply_override(wanted, override)
+    skip_bad = wanted.get("data", {}).get("skip_bad") is True
     with Counting(console, "looking at the pictures") as progress:
-        facts = inspect_folder(root, skip_bad="data.skip_bad=true" in overrides, progress=progress)
+        facts = inspect_folder(root, skip_bad=skip_bad, progress=progress)
     _show_facts(facts, console)
     content, reasons = decide(facts, pick_device("auto"))
     origins = override_all(content, reasons, overrides)

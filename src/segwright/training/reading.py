@@ -62,7 +62,7 @@ class Reading:
             self.skipped.setdefault(f"{data.name} {split}", []).extend(left_out)
             notes.append(f"{data.name} {split}: {len(left_out)} bad files left out (skip_bad); the report lists them")
         for note in notes:
-            self.console.print(f"[yellow]note[/] {note}", highlight=False)
+            self._say(f"note: {note}")
         self.notes += notes
         if self.cache == "pack" or (self.cache == "device" and data.root is not None):
             parts = {"split_file": data.split_file} if isinstance(data, Data) and data.split_file else {}

@@ -102,8 +102,8 @@ def one_builder(folder: Path, name: str, say: Say) -> Iterator[None]:
             except BlockingIOError:
                 say(f"another process is building the pack {name}: waiting for it")
                 fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError:
-                pass  # no locks on this disk
+            except OSError as error:
+                say(f"{folder} has no file locks ({error.strerror}): two builders at once would do the same work twice")
         yield
 
 

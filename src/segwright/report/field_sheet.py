@@ -44,7 +44,7 @@ def draw_fields(models: Sequence[FieldsOfModel], out: Path, *, note: str) -> Pat
             _panel(axis, theory, field)
     figure.supxlabel(note, fontsize=9, color="#50565e")
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110)
+    figure.savefig(content, format="png", dpi=110, bbox_inches="tight", pad_inches=0.15)
     with atomic_path(out) as temporary:
         temporary.write_bytes(content.getvalue())
     return out

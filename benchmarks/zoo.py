@@ -1,0 +1,140 @@
+"""Every architecture with its default arguments: parameters, arithmetic, one training step, one large picture, export.
+
+python -m benchmarks.zoo [--only NAME ...]
+
+Each net has a process of its own: `training_mb` is the peak memory of that process after one optimiser step on two
+512×512 pictures, `predicting_mb` after it made the class ids of one 1024×2048 picture (fp32, PyTorch and weights
+included). `export` is whether `torch.export` works with free height, width and batch. The limit of both is 8 GB.
+Writes benchmarks/results/zoo.json and the table of docs/models/table.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.camvid_cpu import PROJECT, RESULTS
+
+LIMIT_MB = 8000
+CLASSES = 19
+PAGE = PROJECT / "docs" / "models" / "table.md"
+
+FORMS: dict[str, dict[str, Any]] = {
+    "smp": {"architecture": "Unet", "encoder": "resnet18"},
+    "torchvision": {"architecture": "deeplabv3_resnet50"},
+    "transformers": {"architecture": "segformer"},
+}
+"""Arguments of the adapters, which have no natural default."""
+
+
+def peak_mb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 1_000_000
+
+
+def one(name: str, phase: str) -> dict[str, Any]:
+    """One measurement of one net, in this process."""
+    import torch
+
+    from segwright.contracts import Batch
+    from segwright.labels import load_label_space
+    from segwright.losses import LOSSES, total_loss
+    from segwright.models import Segmenter, build_architecture
+    from segwright.models.summary import summarise
+
+    torch.manual_seed(0)
+    args = FORMS.get(name, {})
+    model = {"name": name, "args": args}
+    segmenter = Segmenter(build_architecture(name, CLASSES, args), labels=load_label_space("cityscapes19"), model=model)
+    generator = torch.Generator().manual_seed(0)
+
+    def pictures(batch: int, height: int, width: int) -> torch.Tensor:
+        return torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8, generator=generator)
+
+    if phase == "facts":
+        found = summarise(segmenter, (512, 1024))
+        return {
+            "parameters": sum(p.numel() for p in segmenter.parameters()),
+            "gmacs": round(found.macs / 1e9, 1),
+            "stride": segmenter.stride,
+        }
+    if phase == "training":
+        labels = torch.randint(0, CLASSES, (2, 512, 512), generator=generator)
+        batch = Batch(image=pictures(2, 512, 512), labels=labels, names=("a", "b"), weights=torch.ones(2))
+        optimizer = torch.optim.SGD(segmenter.parameters(), lr=1e-3, momentum=0.9)
+        began = time.perf_counter()
+        loss = total_loss(LOSSES["cross_entropy"](CLASSES), segmenter.train().outputs(batch.image), batch)
+        loss.backward()
+        optimizer.step()
+        seconds = time.perf_counter() - began
+        return {"training_mb": peak_mb(), "training_s": round(seconds, 2), "first_loss": round(loss.item(), 3)}
+    if phase == "predicting":
+        began = time.perf_counter()
+        ids = segmenter.eval().ids(pictures(1, 1024, 2048))
+        seconds = time.perf_counter() - began
+        assert ids.shape == (1, 1024, 2048)
+        return {"predicting_mb": peak_mb(), "predicting_s": round(seconds, 2)}
+    auto = torch.export.Dim.AUTO
+    sizes = ({0: auto, 2: auto, 3: auto},)
+    example = pictures(2, 585, 700)
+    with torch.no_grad():
+        exported = torch.export.export(segmenter.eval(), (example,), dynamic_shapes=sizes).module(check_guards=False)
+        other = pictures(1, 600, 800)
+        difference = (exported(other) - segmenter(other)).abs().max() / segmenter(other).std()
+    return {"export": "works" if difference < 1e-3 else f"differs by {difference:.1e} of the spread"}
+
+
+def measure(name: str) -> dict[str, Any]:
+    """All phases of one net, each in a process of its own."""
+    found: dict[str, Any] = {"args": FORMS.get(name, {})}
+    for phase in ("facts", "training", "predicting", "export"):
+        command = [sys.executable, "-m", "benchmarks.zoo", "--one", name, "--phase", phase]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            found |= json.loads(done.stdout.splitlines()[-1])
+        elif phase == "export":
+            found["export"] = done.stderr.strip().splitlines()[-1][:200]
+        else:
+            found[phase] = f"failed: {done.stderr.strip().splitlines()[-1][:200]}"
+    print(name, found, flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--phase", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "zoo.json")
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(one(arguments.one, arguments.phase)))
+        return
+    from segwright.files import write_json
+    from segwright.models import MODELS
+    from segwright.runs.environment import environment
+
+    found: dict[str, Any] = {}
+    if arguments.out.is_file():
+        found = json.loads(arguments.out.read_text(encoding="utf-8"))["nets"]
+    for name in arguments.only or MODELS:
+        found[name] = measure(name)
+        content = {
+            "what": "default forms, 19 classes; MB are peaks of whole processes; GMACs at 512×1024",
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "environment": environment(),
+            "nets": found,
+        }
+        write_json(arguments.out, content)
+    too_large = [n for n, f in found.items() if max(f.get("training_mb", 0), f.get("predicting_mb", 0)) > LIMIT_MB]
+    print(f"over {LIMIT_MB} MB: {', '.join(too_large) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()

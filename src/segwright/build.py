@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from segwright.contracts import Dataset, UserError
 from segwright.data import DATASETS, WEIGHTS_LICENCES
@@ -21,9 +20,10 @@ from segwright.data.skipping import Skipped, open_skipping, without_bad
 from segwright.data.splits import open_part
 from segwright.labels import LabelSpace, load_label_space
 from segwright.labels.mapping import LabelMap, map_labels
-from segwright.losses import LOSSES
+from segwright.losses import LOSSES, SINGLE_LOSSES, Combined, SegmentationLoss
 from segwright.models import MODELS, Segmenter, build_architecture
 from segwright.models.convert import initial_args
+from segwright.models.segmenter import IMAGENET_MEAN, IMAGENET_STD
 from segwright.names import did_you_mean
 from segwright.recipe import Data, Recipe, Source
 
@@ -182,6 +182,8 @@ def build_segmenter(recipe: Recipe, space: LabelSpace, *, fresh: bool = True) ->
         labels=space,
         model={"name": recipe.model.name, "args": dict(recipe.model.args)},
         short_side=recipe.model.short_side,
+        mean=IMAGENET_MEAN if recipe.model.mean is None else recipe.model.mean,
+        std=IMAGENET_STD if recipe.model.std is None else recipe.model.std,
         licence=_licence([recipe.data.name, *(source.name for source in recipe.data.also)]),
     )
 
@@ -207,12 +209,29 @@ def build_augmentation(recipe: Recipe, stride: int) -> Augment:
     return augmentation
 
 
-def build_loss(recipe: Recipe, space: LabelSpace) -> nn.Module:
-    """The loss of the recipe; class weights are numbers by now (see `training.plan`)."""
-    factory = component(LOSSES, recipe.loss.name, "loss.name")
-    check_args(factory, recipe.loss.args, "loss.args", given=("num_classes",))
-    loss: nn.Module = create(factory, space.num_classes, key="loss.args", args=recipe.loss.args)
+def build_loss(recipe: Recipe, space: LabelSpace, *, sets: int = 0) -> SegmentationLoss:
+    """The loss of the recipe; class weights are numbers by now (see `training.weighting`).
+
+    sets: how many labels of the training data stand for several classes. Raises UserError for a loss that cannot take
+    those, and for wrong arguments.
+    """
+    name, args = recipe.loss.name, recipe.loss.args
+    factory = component(LOSSES, name, "loss.name")
+    check_args(factory, args, "loss.args", given=("num_classes",))
+    if name == Combined.name:
+        _check_parts(args.get("losses"))
+    loss: SegmentationLoss = create(factory, space.num_classes, key="loss.args", args=args)
+    if sets:
+        loss.check_sets()
     return loss
+
+
+def _check_parts(parts: Any) -> None:
+    """The arguments of the losses of a sum; what is not even a list of mappings, `Combined` itself refuses."""
+    for place, part in enumerate(parts if isinstance(parts, list | tuple) else ()):
+        if isinstance(part, Mapping) and isinstance(part.get("args"), Mapping) and part.get("name") in SINGLE_LOSSES:
+            key = f"loss.args.losses[{place}].args"
+            check_args(SINGLE_LOSSES[part["name"]], part["args"], key, given=("num_classes",))
 
 
 def pick_device(wanted: str) -> str:

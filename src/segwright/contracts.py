@@ -105,14 +105,26 @@ class Batch:
         )
 
 
+class Queries(NamedTuple):
+    """What one layer of a mask-classification decoder says: a class and a mask from every query.
+
+    class_BQK1: float, unnormalised scores of the K classes and, last, of "no object".
+    mask_BQhw: float, unnormalised: its sigmoid is the mask.
+    """
+
+    class_BQK1: Tensor
+    mask_BQhw: Tensor
+
+
 class Outputs(NamedTuple):
     """What every architecture returns, in training and in evaluation.
 
     logits_BKhw: float, unnormalised, at the architecture's own stride.
     auxiliary: further logits of the same kind from deep-supervision heads; empty in evaluation.
-    queries: None, or the outputs of a mask-classification decoder.
+    queries: None, or those of a mask-classification decoder, one entry a layer, the last layer last; in evaluation the
+    last layer alone. Its logits_BKhw are made of them.
     """
 
     logits_BKhw: Tensor
     auxiliary: tuple[Tensor, ...] = ()
-    queries: None = None
+    queries: tuple[Queries, ...] | None = None

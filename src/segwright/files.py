@@ -19,7 +19,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary file is removed and `path` stays as it was. Temporary names end in `.tmp`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.tmp")
+    start = os.fsencode(path.name)[:80].decode(errors="ignore")  # the whole name has to stay under 255 bytes
+    temporary = path.with_name(f".{start}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as written:

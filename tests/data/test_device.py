@@ -134,3 +134,20 @@ def test_a_crop_smaller_than_its_blur_is_left_to_the_cpu() -> None:
     assert possible(blurred, (6, 6))
     assert not possible(blurred, (5, 5))
     assert possible(Params(window=(0, 0, 4, 4)), (1, 1))
+
+
+def test_a_changed_loader_gives_the_batches_of_a_new_one_and_reads_nothing_again() -> None:
+    level, other = standard((16, 24)), standard((12, 8), flip_p=1.0)
+    data = fake_dataset(8, height=30, width=40)
+    with (
+        DeviceLoader(data, level, batch=4, seed=1, device="cpu") as one,
+        DeviceLoader(fake_dataset(8, height=30, width=40), other, batch=3, seed=1, device="cpu") as two,
+    ):
+        list(one.epoch(0))
+        data.reads.clear()
+        one.change(other, 3)
+        for expected, found in zip(two.epoch(1), one.epoch(1), strict=True):
+            assert found.names == expected.names
+            assert torch.equal(found.image, expected.image)
+            assert torch.equal(found.labels, expected.labels)
+    assert data.reads == []

@@ -111,7 +111,8 @@ def test_workers_caches_and_resume_give_the_same_batches(tmp_path: Path) -> None
         assert [names for _, names, *_ in first] != [names for _, names, *_ in second]
         for start in range(one.batches_per_epoch + 1):
             assert content(one.epoch(1, start)) == second[start:]
-    for settings in ({"workers": 2, "cache": "none"}, {"workers": 2, "cache": "memory"}, {"cache": "memory"}):
+    others = ({"workers": n, "cache": "none"} for n in (1, 2, 4))
+    for settings in (*others, {"workers": 2, "cache": "memory"}, {"cache": "memory"}):
         with loader(data, **settings) as other:
             assert content(other.epoch(0)) == first
             assert content(other.epoch(1, 2)) == second[2:]
@@ -404,3 +405,22 @@ def test_real_pictures_of_different_sizes_become_one_batch(tmp_path: Path) -> No
         save(tmp_path / "masks" / f"{index}.png", np.zeros(size, np.uint8))
     with loader(PairedFolders(tmp_path, "all", FOUR), augmentation=none((16, 16))) as one:
         assert next(one.epoch(0)).image.shape == (3, 3, 16, 16)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_changed_loader_gives_the_batches_of_a_new_one(workers: int) -> None:
+    other = standard((12, 8), flip_p=1.0)
+    data = fake_dataset(11)
+    with (
+        loader(data, workers=workers, cache="memory") as one,
+        loader(data, augmentation=other, batch=3, workers=workers) as two,
+    ):
+        first = content(one.epoch(0))
+        one.change(other, 3)
+        assert one.batches_per_epoch == two.batches_per_epoch == 4
+        assert content(one.epoch(1, start_batch=1)) == content(two.epoch(1, start_batch=1))
+        one.change(LEVEL, 4)
+        assert content(one.epoch(0)) == first
+    with loader(fake_dataset(1), batch=1) as single, pytest.raises(UserError, match="one picture"):
+        single.change(other, 2)
+    assert left_behind() == []

@@ -14,6 +14,7 @@ import torch
 import typer
 import yaml
 from PIL import Image
+from pydantic import TypeAdapter
 
 from segwright.build import check_args
 from segwright.cli import app
@@ -26,9 +27,11 @@ from segwright.metrics.confusion import confusion
 from segwright.metrics.protocols import PROTOCOLS
 from segwright.metrics.scores import scores
 from segwright.models import MODELS
-from segwright.recipe import Recipe, load_recipe, shipped
-from segwright.recipe.loading import data_from
+from segwright.recipe import Recipe, Schedule, load_recipe, shipped
+from segwright.recipe.loading import check, data_from
 from segwright.recipe.schema import ALIASES, keys
+from segwright.recipe.stages import stage_recipes
+from segwright.training.schedule import build_schedule
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs"
@@ -179,8 +182,20 @@ def test_yaml_blocks_are_read_by_the_real_loaders(text_page: Path) -> None:
             assert LabelSpace.from_dict(space.to_dict()) == space
             continue
         for section, values in content.items():
-            Recipe.model_fields[section].annotation.model_validate(values)  # type: ignore[union-attr]
-            check_component(section, values)
+            TypeAdapter[Any](Recipe.model_fields[section].annotation).validate_python(values)
+            if section == "stages":
+                check_stages_of(values)
+            else:
+                check_component(section, values)
+
+
+def check_stages_of(stages: list[dict[str, Any]]) -> None:
+    """A recipe with these stages is right, and so are the components that they name."""
+    content = load_recipe("camvid-cpu", ["training.epochs=90"]).recipe.model_dump() | {"stages": stages}
+    for stage in stage_recipes(check(content)):
+        for section in ("loss", "augmentation"):
+            check_component(section, getattr(stage.recipe, section).model_dump())
+        build_schedule(stage.recipe.schedule, 10)
 
 
 def check_component(section: str, values: dict[str, Any]) -> None:
@@ -193,6 +208,8 @@ def check_component(section: str, values: dict[str, Any]) -> None:
         check_args(MODELS[values["name"]], args, "model.args", given=("num_classes",))
     elif section == "loss":
         check_args(LOSSES[values["name"]], args, "loss.args", given=("num_classes",))
+    elif section == "schedule":
+        build_schedule(Schedule.model_validate(values), 10)
     elif section == "augmentation":
         AUGMENTATIONS[values["name"]](values["size"], **args)
 

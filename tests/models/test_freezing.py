@@ -11,7 +11,7 @@ from torch import nn
 
 from segwright.contracts import UserError
 from segwright.models import build_architecture
-from segwright.models.freezing import advice, freeze, layers_in_order, parameter_groups
+from segwright.models.freezing import advice, freeze, layers_in_order, parameter_groups, unfreeze
 from tests.models.conftest import pictures
 
 
@@ -51,6 +51,39 @@ def test_frozen_layers_stay_bit_for_bit_and_the_rest_learns(statistics: bool) ->
     assert f"{done.parameters:,} of {done.total:,} parameters are frozen" in done.sentence()
     model.eval()
     assert model.state_dict().keys() == before.keys()
+
+
+def test_unfreezing_undoes_freezing_and_nothing_else() -> None:
+    model = small()
+    kept = next(model.parameters())
+    kept.requires_grad_(False)  # part of the architecture: it never learns
+    kinds = {n: type(m) for n, m in model.named_modules()}
+    model.train()
+    modes = {n: m.training for n, m in model.named_modules()}
+    done = freeze(model, ["backbone.*"])
+    assert len(done.changed) == len(done.names) - 1
+    unfreeze(model, done)
+    assert {n for n, p in model.named_parameters() if not p.requires_grad} == {"backbone.net.conv1.weight"}
+    assert {n: type(m) for n, m in model.named_modules()} == kinds
+    assert {n: m.training for n, m in model.named_modules()} == modes
+    again = freeze(model, ["backbone.*"])
+    assert again == done
+    unfreeze(model, again)
+    before = copy.deepcopy(model.state_dict())
+    step(model)
+    moved = {n for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
+    assert "backbone.net.layer1.0.bn1.running_mean" in moved
+    assert "backbone.net.layer1.0.bn2.weight" in moved  # (conv1 has no gradient yet: bn2 starts with weight 0)
+
+
+def test_a_weight_decay_of_ones_own_by_pattern() -> None:
+    model = small()
+    decays: dict[str, float | None] = {"classify.*": None, "*": 0.5}
+    groups = parameter_groups(model, lr=0.1, weight_decay=0.01, decays=decays)
+    found = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
+    for name, parameter in model.named_parameters():
+        expected = 0.01 if name.startswith("classify.") else 0.5
+        assert found[id(parameter)] == (expected if parameter.ndim > 1 else 0.0)
 
 
 def test_layers_come_in_the_order_of_the_forward_pass() -> None:

@@ -170,11 +170,12 @@ def test_unknown_content_is_named(change: dict[str, Any], words: str, file: Path
 
 
 def test_loading_never_asks_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segwright.models import build_architecture, external
+    from segwright.models import build_architecture
+    from segwright.models.external import smp_nets
 
     args = {"architecture": "FPN", "encoder": "resnet18", "encoder_weights": "imagenet"}
     net = build_architecture("smp", 3, args, fresh=False)
     model = Segmenter(net, labels=space(3), model={"name": "smp", "args": args})
     save_segmenter(model, tmp_path / "model.safetensors")
-    monkeypatch.setattr(external, "check_hub", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr(smp_nets, "check_hub", lambda *_: pytest.fail("asked the hub"))
     assert load_segmenter(tmp_path / "model.safetensors").model["args"] == args

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Sequence
 from itertools import combinations
 from xml.etree import ElementTree
 
@@ -18,7 +19,7 @@ from scipy import stats
 from segwright.contracts import IGNORE
 from segwright.report.colors import SCALES, contrast, ramp, text_on
 from segwright.report.content import MistakePicture
-from segwright.report.curves import best_point, curves
+from segwright.report.curves import best_point, curves, stage_starts
 from segwright.report.figures import Series, covering_ticks, iou_bars, line_chart, log_ticks, nice_ticks, picture_ranks
 from segwright.report.frequency import Box, correlate, frequency_figure, pearson, place_labels, ranks
 from segwright.report.pictures import (
@@ -146,6 +147,39 @@ def test_a_point_of_a_chart_tells_all_its_values() -> None:
     titles = [e.text for e in ElementTree.fromstring(str(loss.svg)).iter("title")]
     assert titles[2] == "epoch 3\ntraining 0.667\nvalidation 0.733"
     assert len(titles) == 12
+
+
+def staged(names: Sequence[str], ends: Sequence[int]) -> list[dict[str, object]]:
+    """The history with a stage name in each row; `ends`: last epoch of each."""
+    stages = list(zip(names, ends, strict=True))
+    return [{**row, "stage": next(n for n, end in stages if row["epoch"] <= end)} for row in history()]  # type: ignore[operator]
+
+
+def test_stages_are_told_by_lines_names_and_points() -> None:
+    rows = staged(["plain", "cosine"], [4, 12])
+    assert stage_starts(rows) == ((0, "plain"), (4, "cosine"))
+    assert stage_starts(history()) == ()
+    skipped = [row for row in rows if row["epoch"] != 4]  # a stage that ended early
+    assert stage_starts(skipped) == ((0, "plain"), (3, "cosine"))
+    for curve in curves(rows):
+        root = ElementTree.fromstring(str(curve.svg))
+        borders = [float(e.get("x1", "")) for e in root.iter("line") if e.get("class") == "stage"]
+        epochs = {t.splitlines()[0]: float(h.get("data-x", "")) for h in root.iter("g") for t in titles(h)}
+        if "epoch 4" in epochs:  # loss and the small ones have a point in every epoch
+            assert borders == [pytest.approx(epochs["epoch 4"], abs=0.1)]
+        assert len(borders) == 1
+        assert {"plain", "cosine"} <= {e.text for e in root.iter("text")} if curve.main else True
+        assert "cosine" in [t.splitlines()[1] for h in root.iter("g") for t in titles(h)]
+
+
+def titles(group: ElementTree.Element) -> list[str]:
+    return [e.text or "" for e in group.findall("title")]
+
+
+def test_stages_with_hostile_names_and_no_room_stay_well_formed() -> None:
+    for curve in curves(staged(HOSTILE, [1, 2, 3, 4, 5, 12])):
+        root = ElementTree.fromstring(str(curve.svg))
+        assert sum(e.get("class") == "stage" for e in root.iter("line")) == len(HOSTILE) - 1
 
 
 def test_the_best_point_is_the_last_one_marked_best() -> None:

@@ -67,7 +67,7 @@ def test_every_decision_is_a_recipe_that_can_be_built(
     )
     recipe = check(content)
     assert all(side % 32 == 0 for side in recipe.augmentation.size)
-    assert 2 <= recipe.training.batch <= 8
+    assert 2 <= recipe.training.batch_size <= 8
     assert 10 <= recipe.training.epochs <= 500
     for key in reasons:
         place: Any = content

@@ -16,10 +16,11 @@ from segwright import api
 from segwright.contracts import SegwrightError, UserError
 from segwright.recipe import load_recipe
 from segwright.runs.checkpoint import load_checkpoint
-from segwright.training import trainer as trainer_module
 from segwright.training.interrupt import Interrupted
 from segwright.training.prepare import start
 from segwright.training.progress import TrainingProgress
+from segwright.training.step import explain_first_loss
+from segwright.training.trainer import MAX_BAD_STEPS
 
 from .tiny import write_pictures, write_recipe
 
@@ -41,7 +42,7 @@ def assert_same_training(a: Path, b: Path) -> None:
     assert one.tensors.keys() == two.tensors.keys()
     assert [k for k in one.tensors if not torch.equal(one.tensors[k], two.tensors[k])] == []
     assert one.state["counters"] == two.state["counters"]
-    timed = {"seconds", "images_per_s", "data_wait", "peak_memory_mb"}
+    timed = {"seconds", "images_per_s", "data_wait", "peak_memory_mb", "checkpoint_s", "checkpoint_share"}
     rows = [
         [
             {k: v for k, v in json.loads(line).items() if k not in timed}
@@ -77,9 +78,10 @@ def test_it_learns_and_writes_a_run(recipe: Path, tmp_path: Path) -> None:
     assert (data["splits"]["train"]["pictures"], data["splits"]["val"]["pictures"]) == (10, 4)
 
 
-def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(recipe: Path, tmp_path: Path) -> None:
-    one, two, other = (train(recipe, tmp_path / "runs", f"seed={s}") for s in (1, 1, 2))
+def test_three_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(recipe: Path, tmp_path: Path) -> None:
+    one, two, three, other = (train(recipe, tmp_path / "runs", f"seed={s}") for s in (1, 1, 1, 2))
     assert_same_training(one.path, two.path)
+    assert_same_training(one.path, three.path)
     with pytest.raises(AssertionError):
         assert_same_training(one.path, other.path)
 
@@ -132,14 +134,14 @@ def test_patience_stops_early(recipe: Path, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_changes_nothing_and_names_the_samples(recipe: Path, tmp_path: Path) -> None:
     told = Console(record=True, width=500, file=(tmp_path / "log").open("w"))
     trainer = start(load_recipe(recipe), runs=tmp_path / "runs", name=None, console=told)
-    segmenter, loss = trainer.learner.segmenter, trainer.loss
+    segmenter, forward = trainer.learner.segmenter, trainer.loss.forward
     before = {k: v.clone() for k, v in segmenter.state_dict().items()}
-    trainer.loss = lambda *a: loss(*a) * float("nan")  # type: ignore[assignment]
+    trainer.loss.forward = lambda *a: forward(*a) * float("nan")  # type: ignore[method-assign]
     with pytest.raises(SegwrightError, match=r"3 steps in a row.*optimizer.lr"):
         trainer.fit()
     assert [k for k, v in segmenter.state_dict().items() if not torch.equal(v, before[k])] == []
     assert "Samples: train_" in told.export_text()
-    assert trainer_module.MAX_BAD_BATCHES == 3
+    assert MAX_BAD_STEPS == 3
 
 
 def test_a_gradient_that_is_not_finite_changes_no_weight(recipe: Path, tmp_path: Path) -> None:
@@ -154,8 +156,8 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(recipe: Path, tmp_path:
 
 def test_one_bad_batch_is_skipped_and_training_goes_on(recipe: Path, tmp_path: Path) -> None:
     trainer = start(load_recipe(recipe), runs=tmp_path / "runs", name=None, console=QUIET)
-    loss, calls = trainer.loss, iter(range(1000))
-    trainer.loss = lambda *a: loss(*a) * (float("inf") if next(calls) == 2 else 1.0)  # type: ignore[assignment]
+    forward, calls = trainer.loss.forward, iter(range(1000))
+    trainer.loss.forward = lambda *a: forward(*a) * (float("inf") if next(calls) == 2 else 1.0)  # type: ignore[method-assign]
     trainer.fit()
     assert trainer.finished
     assert trainer.learner.counters.skipped == 1
@@ -167,7 +169,7 @@ def test_one_bad_batch_is_skipped_and_training_goes_on(recipe: Path, tmp_path: P
     [(2.4, 11, "as it should be"), (0.1, 11, "already trained"), (9.0, 11, "not normalised")],
 )
 def test_the_first_loss_is_explained(loss: float, classes: int, part: str) -> None:
-    assert part in trainer_module.explain_first_loss(loss, classes)
+    assert part in explain_first_loss(loss, classes)
 
 
 @pytest.mark.parametrize(

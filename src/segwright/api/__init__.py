@@ -3,8 +3,11 @@
 Each function imports what it needs when it is called, so that `import segwright` stays light.
 """
 
+from segwright.api.before import dry_run, lr_find, overfit_one_batch
 from segwright.api.check import check_data, fix_data
 from segwright.api.convert import convert_weights
+from segwright.api.finetune import compare_transfers, finetune
+from segwright.api.folds import crossval, resume_crossval, soup
 from segwright.api.get import DATASETS_FOLDER, get_data
 from segwright.api.labels import label_space, list_labels, map_labels
 from segwright.api.looking import features, gradcam, receptive_field, summary
@@ -14,6 +17,7 @@ from segwright.api.show import show_data
 from segwright.api.showing import WIDTH, new_console
 from segwright.api.splits import split_data
 from segwright.api.statistics import data_statistics
+from segwright.api.sweeps import resume_sweep, sweep
 from segwright.api.verbs import (
     RUNS,
     TrainResult,
@@ -34,13 +38,17 @@ __all__ = [
     "TrainResult",
     "check_data",
     "clear_packs",
+    "compare_transfers",
     "convert_weights",
+    "crossval",
     "data_statistics",
     "demo",
     "describe_model",
     "doctor",
+    "dry_run",
     "evaluate",
     "features",
+    "finetune",
     "fix_data",
     "get_data",
     "gradcam",
@@ -48,16 +56,22 @@ __all__ = [
     "list_labels",
     "list_models",
     "list_packs",
+    "lr_find",
     "make_streets",
     "map_labels",
     "new_console",
+    "overfit_one_batch",
     "pack_data",
     "predict",
     "receptive_field",
     "resume",
+    "resume_crossval",
+    "resume_sweep",
     "show_data",
+    "soup",
     "split_data",
     "summary",
+    "sweep",
     "train",
     "write_report",
 ]

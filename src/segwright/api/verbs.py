@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segwright.evaluation.result import Evaluation
     from segwright.inference.predictor import PredictedFile
     from segwright.models import Segmenter
-    from segwright.recipe import Data
+    from segwright.recipe import Data, LoadedRecipe
     from segwright.runs import Run
     from segwright.runs.environment import Finding
 
@@ -53,49 +53,88 @@ def train(
     overrides: `key=value` texts such as "training.epochs=50". Writes runs/NAME with checkpoints, metrics and report.
     Raises UserError or DataError before anything is written when recipe or data are wrong.
     """
-    from segwright.recipe import load_recipe
+    from segwright.runs.launch import run_before
+    from segwright.training.distributed import team as together
+    from segwright.training.joining import join
+    from segwright.training.prepare import resume as prepare_again
     from segwright.training.prepare import start
 
-    console = console or new_console()
+    with together() as team:
+        console = team.console(console or new_console())
+        if not team.first:
+            trainer = join(team, console)
+        elif begun := run_before(Path(runs), name):
+            trainer = prepare_again(begun, console=console, team=team)
+        else:
+            loaded = recipe_of(source, overrides, runs=Path(runs), console=console)
+            trainer = start(loaded, runs=Path(runs), name=name, console=console, team=team)
+        trainer.fit()
+        return finish_training(trainer.run, console)
+
+
+def recipe_of(source: str | Path, overrides: Sequence[str], *, runs: Path, console: Console) -> LoadedRecipe:
+    """What `train` would train: a shipped recipe, a file, that of a run, or one made for a folder of pictures."""
+    from segwright.recipe import load_recipe
+
     if Path(source).is_dir() and not (Path(source) / "recipe.yaml").is_file():
         from segwright.training.plan import plan_folder
 
-        loaded = plan_folder(Path(source), overrides, console=console)
-    else:
-        of_run = [f for f in (Path(source) / "recipe.yaml", Path(runs) / source / "recipe.yaml") if f.is_file()]
-        loaded = load_recipe(of_run[0] if of_run else source, overrides)
-    trainer = start(loaded, runs=Path(runs), name=name, console=console)
-    trainer.fit()
-    return _finish(trainer.run, console)
+        return plan_folder(Path(source), overrides, console=console)
+    of_run = [f for f in (Path(source) / "recipe.yaml", runs / source / "recipe.yaml") if f.is_file()]
+    return load_recipe(of_run[0] if of_run else source, overrides)
 
 
-def resume(run: str | Path, *, runs: Path = RUNS, console: Console | None = None) -> TrainResult:
-    """Continue a run exactly where it stopped, in its own folder. A finished run only gets its report again."""
+def resume(
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    force: bool = False,
+    runs: Path = RUNS,
+    console: Console | None = None,
+) -> TrainResult:
+    """Continue a run exactly where it stopped, in its own folder. A finished run only gets its report again.
+
+    overrides: `key=value` texts to change from here on, which needs `force`. Raises UserError showing the difference
+    when the recipe is not the one so far and `force` is off; DataError when no checkpoint is whole.
+    """
     from segwright.runs import find_run
+    from segwright.training.distributed import team as together
+    from segwright.training.joining import join
     from segwright.training.prepare import resume as prepare_again
 
-    console = console or new_console()
-    found = find_run(run, runs=Path(runs))
-    trainer = prepare_again(found, console=console)
-    if trainer.finished:
-        console.print(
-            f"{found.path} has finished already ({trainer.learner.counters.epoch} epochs). For a longer training start a new run: "
-            f"segwright train {found.recipe_file} training.epochs=N",
-            highlight=False,
-        )
-    trainer.fit()
-    return _finish(found, console)
+    with together() as team:
+        console = team.console(console or new_console())
+        if team.first:
+            found = find_run(run, runs=Path(runs))
+            trainer = prepare_again(found, console=console, overrides=overrides, force=force, team=team)
+        else:
+            trainer = join(team, console)
+        if trainer.finished:
+            console.print(
+                f"{trainer.run.path} has finished already ({trainer.learner.counters.epoch} epochs). For a longer training "
+                f"start a new run: segwright train {trainer.run.recipe_file} training.epochs=N",
+                highlight=False,
+            )
+        trainer.fit()
+        return finish_training(trainer.run, console)
 
 
-def _finish(run: Run, console: Console) -> TrainResult:
-    evaluation = evaluate(run.path, console=console)
-    return TrainResult(run.path, evaluation, write_report(run.path, console=console))
+def finish_training(run: Run, console: Console) -> TrainResult:
+    """Score a trained run's best model and write its report; several processes share the scoring."""
+    from segwright.training.distributed import team as together
+
+    with together() as team:
+        team.meet()  # the best model is on disk when the first process is here
+        evaluation = evaluate(run.path, console=console)
+        report = write_report(run.path, console=console) if team.first else run.report_file
+    return TrainResult(run.path, evaluation, report)
 
 
 def evaluate(
     source: str | Path,
     overrides: Sequence[str] = (),
     *,
+    ensemble: Sequence[str | Path] = (),
     split: str | None = None,
     protocol: str | None = None,
     labels: str | None = None,
@@ -106,40 +145,50 @@ def evaluate(
     """Score a run's best model, or a .safetensors file, on a labelled split, at the pictures' original size.
 
     overrides: `data.*` keys, to score on other data than the run's own (a bare model file needs data.name and data.root).
+    ensemble: further models, whose class probabilities are averaged with this one's.
     labels: label space to score in (a name or a .yaml file), in which truth and predictions are told; by default the
     recipe's `score_labels`, else the model's.
-    The result is saved as evaluation/SPLIT.json in the run, when the run's own data was scored.
+    The result is saved as evaluation/SPLIT.json in the run, when the run's own data was scored by its model alone.
+    Several processes share the pictures, and all return the same result.
     """
     from segwright.build import build_scored_set, build_space, pick_device, prediction_map, score_space
     from segwright.evaluation.evaluate import evaluate as score
     from segwright.models.converted import in_space
     from segwright.recipe import load_recipe
+    from segwright.training.distributed import team as together
 
-    console = console or new_console()
-    segmenter, checkpoint, run = _model(source, Path(runs))
-    data, default_protocol = _data_of(run, segmenter, overrides)
-    split = split or data.val
-    own_space = score_space(load_recipe(run.recipe_file).recipe) if run else segmenter.labels
-    space = own_space if labels is None else build_space(labels, "--labels")
-    dataset = build_scored_set(data, split, space)
-    with counting(console, f"scoring {split}") as progress:
-        result = score(
-            in_space(segmenter, prediction_map(segmenter.labels, space)),
-            dataset,
-            run=run.name if run else checkpoint.stem,
-            checkpoint=checkpoint.name,
-            split=split,
-            protocol=protocol or default_protocol,
-            device=pick_device(device),
-            precision="fp32",
-            memory_format="channels_last",
-            progress=progress,
-        )
-    if run and not overrides:
-        # the report shows the recipe's protocol and space
-        other = ([result.protocol] if result.protocol != default_protocol else []) + ([space.name] if labels else [])
-        result.save(run.path / "evaluation" / f"{'-'.join([split, *other])}.json")
-    return result
+    with together() as team:
+        console = team.console(console or new_console())
+        segmenter, checkpoint, run = _model(source, Path(runs))
+        name = run.name if run else checkpoint.stem
+        if ensemble:
+            segmenter, name = _ensemble([source, *ensemble], Path(runs))
+        data, default_protocol = _data_of(run, segmenter, overrides)
+        split = split or data.val
+        own_space = score_space(load_recipe(run.recipe_file).recipe) if run else segmenter.labels
+        space = own_space if labels is None else build_space(labels, "--labels")
+        dataset = build_scored_set(data, split, space)
+        with counting(console, f"scoring {split}") as progress:
+            result = score(
+                in_space(segmenter, prediction_map(segmenter.labels, space)),
+                dataset,
+                run=name,
+                checkpoint="ensemble" if ensemble else checkpoint.name,
+                split=split,
+                protocol=protocol or default_protocol,
+                device=pick_device(device),
+                precision="fp32",
+                memory_format="channels_last",
+                progress=progress,
+                shard=team,
+            )
+        if run and not overrides and not ensemble and team.first:
+            # the report shows the recipe's protocol and space
+            other = ([result.protocol] if result.protocol != default_protocol else []) + (
+                [space.name] if labels else []
+            )
+            result.save(run.path / "evaluation" / f"{'-'.join([split, *other])}.json")
+        return result
 
 
 def predict(
@@ -147,6 +196,7 @@ def predict(
     pictures: str | Path,
     out: str | Path,
     *,
+    ensemble: bool = False,
     write: Sequence[str] = ("overlay", "color", "ids"),
     opacity: float = 0.5,
     labels: str | None = None,
@@ -156,6 +206,7 @@ def predict(
 ) -> dict[str, list[PredictedFile]]:
     """Segment a picture or a folder of pictures with one or more models.
 
+    ensemble: all models together as one, the mean of their class probabilities.
     labels: label space in which the predictions are told (a name or a .yaml file); by default each model's own.
     Writes STEM_overlay, STEM_color and STEM_ids into `out` (into out/RUN for several models). Returns the files by model.
     """
@@ -166,13 +217,13 @@ def predict(
     console = console or new_console()
     space = None if labels is None else build_space(labels, "--labels")
     found: dict[str, list[PredictedFile]] = {}
-    for source in sources:
-        segmenter, checkpoint, run = _model(source, Path(runs))
-        name = run.name if run else checkpoint.stem
+    several = len(sources) > 1 and not ensemble
+    for source in [sources] if ensemble else [[source] for source in sources]:
+        segmenter, name = _ensemble(source, Path(runs)) if ensemble else _named(source[0], Path(runs))
         console.print(f"{name}: licence of the weights: {segmenter.licence}", highlight=False, markup=False)
         told = None if space is None else prediction_map(segmenter.labels, space)
         predictor = Predictor(in_space(segmenter, told), device=pick_device(device))
-        target = Path(out) / name if len(sources) > 1 else Path(out)
+        target = Path(out) / name if several else Path(out)
         with counting(console, "predicting") as progress:
             found[name] = predict_paths(
                 predictor,
@@ -242,6 +293,20 @@ def _model(source: str | Path, runs: Path) -> tuple[Segmenter, Path, Run | None]
 
     path, run = model_file(source, runs=runs)
     return load_segmenter(path), path, run
+
+
+def _named(source: str | Path, runs: Path) -> tuple[Segmenter, str]:
+    segmenter, checkpoint, run = _model(source, runs)
+    return segmenter, run.name if run else checkpoint.stem
+
+
+def _ensemble(sources: Sequence[str | Path], runs: Path) -> tuple[Segmenter, str]:
+    """Several models as one, and what to call it."""
+    from segwright.inference.ensemble import Ensemble
+
+    models = [_named(source, runs) for source in sources]
+    names = [name for _, name in models]
+    return Ensemble([segmenter for segmenter, _ in models], names), "+".join(names)
 
 
 def _data_of(run: Run | None, segmenter: Segmenter, overrides: Sequence[str]) -> tuple[Data, str]:

@@ -25,12 +25,17 @@ from segwright.cli import data_show as _data_show  # noqa: F401
 from segwright.cli import data_split as _data_split  # noqa: F401
 from segwright.cli import data_stats as _data_stats  # noqa: F401
 from segwright.cli import looking
+from segwright.cli.before import lr_find, show_dry_run, show_overfit
 from segwright.cli.convert import convert
+from segwright.cli.crossval import crossval, soup
 from segwright.cli.data import data_app
+from segwright.cli.finetune import finetune
 from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, example
 from segwright.cli.labels import labels_app
 from segwright.cli.models import models_app
+from segwright.cli.sweep import sweep
 from segwright.contracts import SegwrightError, UserError
+from segwright.runs.launch import note_error, place, start_several, without_option
 
 app = typer.Typer(
     name="segwright",
@@ -46,6 +51,27 @@ looking.register(app)
 app.command(epilog=example("segwright convert old.pth --model denseaspp --labels cityscapes19 -o model.safetensors"))(
     convert
 )
+app.command(
+    epilog=example(
+        'segwright sweep camvid-cpu data.root=DIR "optimizer.lr=log(1e-4,1e-1)" "training.batch=int(4,12,4)"',
+        "segwright sweep --resume runs/sweeps/NAME --trials 40",
+    )
+)(sweep)
+app.command(
+    epilog=example(
+        "segwright crossval camvid-cpu data.root=DIR --folds 5 --by grouped --test test",
+        "segwright crossval --resume runs/NAME",
+    )
+)(crossval)
+app.command(epilog=example("segwright lr-find camvid-cpu data.root=DIR --plot rates.png"))(lr_find)
+app.command(epilog=example("segwright soup runs/A runs/B runs/C -o soup.safetensors --held-out val"))(soup)
+app.command(
+    epilog=example(
+        "segwright finetune runs/streets DIR_OF_IMAGES_AND_MASKS",
+        "segwright finetune runs/streets a-suim data.root=DIR --freeze 0.25",
+        "segwright finetune runs/streets camvid-cpu data.root=DIR training.epochs=10 --compare",
+    )
+)(finetune)
 
 
 def _version(wanted: bool) -> None:
@@ -56,13 +82,23 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+SHARED = ("train", "evaluate")
+"""Verbs that several processes do together."""
+
+
 @app.callback(epilog="--debug, anywhere in a command, shows the traceback of an error.")
 def segwright(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Semantic segmentation that people can trust. First time here: [bold]segwright demo[/]"""
+    if context.invoked_subcommand not in SHARED and place()[1] > 1:
+        raise UserError(
+            f"`segwright {context.invoked_subcommand}` runs in one process; several can do {' and '.join(SHARED)}. Start it "
+            "without torchrun, or unset WORLD_SIZE."
+        )
 
 
 @app.command(epilog=example("segwright demo"))
@@ -79,9 +115,11 @@ def demo(
         "segwright train camvid-cpu data.root=DIR training.epochs=50",
         "segwright train DIR_OF_IMAGES_AND_MASKS",
         "segwright train --resume runs/NAME",
+        "segwright train camvid-cpu data.root=DIR --dry-run --sheet batch.png",
     )
 )
 def train(
+    context: typer.Context,
     source: Annotated[
         str | None, typer.Argument(help="A shipped recipe, a .yaml file, or a folder of images and masks.")
     ] = None,
@@ -91,20 +129,63 @@ def train(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out files that cannot be read; the report lists them.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --resume: go on although the recipe was changed.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print steps, learning rates, memory and time; train nothing.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="With --dry-run: draw the learning rates.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="With --dry-run: draw the first batch with its masks.")
+    ] = None,
+    overfit: Annotated[
+        bool, typer.Option("--overfit-one-batch", help="Only check that the model can learn one batch by heart.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Train in so many processes of this machine, by torchrun.")
+    ] = None,
     runs: Runs = api.RUNS,
+    as_json: Annotated[bool, typer.Option("--json", help="With these checks: print JSON.")] = False,
 ) -> None:
     """Train a model, score its best state and write the report."""
+    if (dry_run or overfit) and max(processes or 1, place()[1]) > 1:
+        raise UserError("--dry-run and --overfit-one-batch look at a training in one process: leave out the others.")
+    if processes is not None and processes > 1:
+        raise typer.Exit(start_several(processes, without_option(context.obj or sys.argv[1:], "--processes")))
+    if dry_run and overfit:
+        raise UserError("--dry-run and --overfit-one-batch are two checks: run one after the other.")
+    if as_json and not (dry_run or overfit):
+        raise UserError("--json goes with --dry-run and --overfit-one-batch; a run keeps its numbers in metrics.jsonl.")
+    if (plot is not None or sheet is not None) and not dry_run:
+        raise UserError("--plot and --sheet draw what --dry-run finds: add it.")
     if resume is not None:
-        extra = [text for text in (source, *(overrides or []), "--skip-bad" if skip_bad else "") if text]
-        if extra or name:
+        if dry_run or overfit:
             raise UserError(
-                f"--resume continues a run as it is and takes nothing else; found {' '.join(extra) or '--name'}. To change something, "
-                f"start a new run: segwright train {resume} {' '.join(extra)}"
+                f"--dry-run and --overfit-one-batch look at a new training, not at a run that goes on. For its recipe: "
+                f"segwright train {resume} {'--dry-run' if dry_run else '--overfit-one-batch'}"
             )
-        return _show_training(api.resume(resume, runs=runs, console=console()))
+        changes = [text for text in (source, *(overrides or [])) if text]
+        extra = (
+            [text for text in changes if "=" not in text] + ["--skip-bad"] * skip_bad + ["--name"] * (name is not None)
+        )
+        if extra:
+            raise UserError(
+                f"--resume continues a run and takes only KEY=VALUE with --force besides; found {' '.join(extra)}. To "
+                f"change something else, start a new run: segwright train {resume}"
+            )
+        return _show_training(api.resume(resume, changes, force=force, runs=runs, console=console()))
+    if force:
+        raise UserError("--force goes with --resume RUN: it lets a run go on although its recipe was changed.")
     if source is None:
         raise UserError("what to train is missing: a recipe or a folder. `segwright recipes` lists the shipped ones.")
     keys = [*(overrides or []), *(["data.skip_bad=true"] if skip_bad else [])]
+    if dry_run:
+        return show_dry_run(source, keys, plot=plot, sheet=sheet, runs=runs, as_json=as_json)
+    if overfit:
+        return show_overfit(source, keys, runs=runs, as_json=as_json)
     return _show_training(api.train(source, keys, name=name, runs=runs, console=console()))
 
 
@@ -125,6 +206,10 @@ def evaluate(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[data.KEY=VALUE]...", help="Other data to score on.")
     ] = None,
+    ensemble: Annotated[
+        bool,
+        typer.Option("--ensemble", help="Further models may follow; all are scored as one, their mean probabilities."),
+    ] = False,
     split: Annotated[str | None, typer.Option(help="Split to score; the validation split by default.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Scoring definition: pooled, camvid.")] = None,
     labels: Annotated[
@@ -136,9 +221,13 @@ def evaluate(
 ) -> None:
     """Score a model on labelled pictures, at their original size."""
     quiet = console(as_json)
+    others = [text for text in overrides or [] if ensemble and "=" not in text]
+    if ensemble and not others:
+        raise UserError("--ensemble needs two models or more, such as: segwright evaluate runs/A runs/B --ensemble")
     result = api.evaluate(
         model,
-        overrides or [],
+        [text for text in overrides or [] if text not in others],
+        ensemble=others,
         split=split,
         protocol=protocol,
         labels=labels,
@@ -147,7 +236,8 @@ def evaluate(
         console=quiet,
     )
     if as_json:
-        print(json.dumps(result.to_dict(), ensure_ascii=False))
+        if place()[0] == 0:
+            print(json.dumps(result.to_dict(), ensure_ascii=False))
     else:
         console().print(result.table())
 
@@ -162,6 +252,9 @@ def predict(
         list[str], typer.Argument(metavar="MODEL... PICTURES", help="One or more models, then a picture or a folder.")
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write into.")] = Path("predictions"),
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="All models together: the mean of their class probabilities.")
+    ] = False,
     write: Annotated[
         list[str] | None, typer.Option(help="overlay, color, ids; may be repeated. Default: all three.")
     ] = None,
@@ -182,6 +275,7 @@ def predict(
         models,
         pictures,
         out,
+        ensemble=ensemble,
         write=write or ("overlay", "color", "ids"),
         opacity=opacity,
         labels=labels,
@@ -246,7 +340,7 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     try:
-        app(arguments)
+        app(arguments, obj=[*arguments, *(["--debug"] if debug else [])])
     except SegwrightError as error:
         _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
@@ -260,5 +354,10 @@ def _fail(message: str, code: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     text = message if code >= 128 else f"error: {message}"  # 128 and up: stopped by a signal, which is no error
+    if (rank := os.environ.get("RANK", "0")) != "0" and os.environ.get("WORLD_SIZE", "1") != "1":
+        if code >= 128:
+            sys.exit(code)  # the first process says so for all
+        text = f"process {rank}: {text}"
+    note_error(text)
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from segwright import api
 from segwright.contracts import UserError
+from segwright.runs.launch import place
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:0, mps.")]
@@ -37,4 +38,5 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def console(quiet: bool = False) -> Console:
+    quiet = quiet or place()[0] > 0  # of several processes, the first one speaks
     return Console(quiet=quiet, width=None if sys.stdout.isatty() else api.WIDTH)

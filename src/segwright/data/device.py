@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segwright.contracts import IGNORE, Batch, Dataset, UserError
-from segwright.data.augment import MEAN_COLOR, Augmentation, Params, sample_rng
+from segwright.data.augment import MEAN_COLOR, Augment, Augmentation, Params, sample_rng
 from segwright.data.augment.coloring import channel_matrix, level_table
 from segwright.data.augment.geometry import AREA_FROM, Placement, placement
 from segwright.data.augment.partners import labels_of
@@ -53,20 +53,31 @@ class DeviceLoader(TrainLoader):
 
     dataset: read once, by `preload`; later again only for pictures that the device path cannot do, so a pack or a data
     set in memory is best. Other arguments: TrainLoader.
-    Raises UserError when the pictures need more than DEVICE_SHARE of the device's free memory.
+    Raises UserError when the pictures need more than DEVICE_SHARE of the device's free memory, and for Albumentations.
     """
 
     def __init__(
         self,
         dataset: Dataset,
-        augmentation: Augmentation,
+        augmentation: Augment,
         *,
         batch: int,
         seed: int,
         device: str,
         membership_LK: NDArray[np.bool_] | None = None,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
-        super().__init__(dataset, augmentation, batch=batch, seed=seed, cache="none", membership_LK=membership_LK)
+        super().__init__(
+            dataset,
+            augmentation,
+            batch=batch,
+            seed=seed,
+            cache="none",
+            membership_LK=membership_LK,
+            rank=rank,
+            ranks=ranks,
+        )
         need, free = estimated_bytes(dataset), free_on(device)
         if need > DEVICE_SHARE * free:
             raise UserError(
@@ -75,12 +86,16 @@ class DeviceLoader(TrainLoader):
             )
         if membership_LK is not None:
             self._membership_LK = torch.from_numpy(membership_LK).to(device)
-        self._augmentation, self._device = augmentation, device
+        self._augmentation, self._device = for_device(augmentation), device
         self._resident: list[tuple[Tensor, Tensor, float]] = []
 
     @property
     def cached(self) -> bool:
         return True
+
+    def change(self, augmentation: Augment, batch: int) -> None:
+        super().change(for_device(augmentation), batch)
+        self._augmentation = for_device(augmentation)
 
     def preload(self, progress: Progress | None = None) -> None:
         """Decode and upload all samples now. progress: called with (done, total). Raises DataError for bad files."""
@@ -122,6 +137,13 @@ class DeviceLoader(TrainLoader):
     def _drawn(self, epoch: int, index: int) -> Params:
         height, width = self._resident[index][1].shape
         return self._augmentation.draw(height, width, sample_rng(self.seed, epoch, index))
+
+
+def for_device(augmentation: Augment) -> Augmentation:
+    """The augmentation itself. Raises UserError for one that works on the processor only."""
+    if not isinstance(augmentation, Augmentation):
+        raise UserError("data.cache=device augments on the device, which Albumentations cannot: use data.cache=pack.")
+    return augmentation
 
 
 def free_on(device: str) -> int:

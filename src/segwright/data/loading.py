@@ -11,13 +11,14 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segwright.contracts import Batch, Dataset, UserError
+from segwright.contracts import IGNORE, Batch, Dataset, UserError
 from segwright.data.assembling import Arrays, BatchMaker
 from segwright.data.augment import Augment
 from segwright.data.cache import MemoryCache, Progress, fits_in_memory
@@ -32,6 +33,27 @@ THREADS = 2
 """Background threads where there are as many cores. More of them wait for Python's lock: use workers there."""
 
 
+def batches_in(count: int, batch: int) -> int:
+    """Batches an epoch of so many samples has: a last one of one sample is left out. Raises UserError when none is left."""
+    if count == 1 and batch > 1:
+        raise UserError("the training split has one picture, too few for batch normalisation: add some, or batch=1.")
+    return count // batch + (1 if count % batch > 1 else 0)
+
+
+def share_of(indices: Sequence[int], rank: int, ranks: int, batch: int) -> list[int]:
+    """The samples of a batch that process `rank` of `ranks` takes; together they take each of them once.
+
+    A short last batch goes to fewer processes where these would hold a single sample and full batches do not, since
+    batch normalisation after global pooling fails on one: the others then get none.
+    """
+    least = 2 if batch >= 2 * ranks else 1
+    takers = max(1, min(ranks, len(indices) // least))
+    if rank >= takers:
+        return []
+    borders = [i * len(indices) // takers for i in (rank, rank + 1)]
+    return list(indices[borders[0] : borders[1]])
+
+
 class TrainLoader:
     """Batches of augmented samples.
 
@@ -43,6 +65,8 @@ class TrainLoader:
     quarter of the free memory and are not read from a pack, which is mapped memory already.
     pin: page-locked batches, for a faster copy to a CUDA device.
     membership_LK: goes into every batch: which classes each label may be, where some stand for several.
+    rank, ranks: this process of how many that train together: each makes its share of every batch, and `batch` counts
+    all of them. A process without a share gets two samples of the batch with every pixel void and no names.
     waited_s: seconds that the consumer of `epoch` has waited for batches so far.
     Raises UserError for an empty data set, one sample with batch > 1, and numbers below their bounds.
     """
@@ -58,22 +82,21 @@ class TrainLoader:
         cache: Literal["auto", "memory", "none"] = "auto",
         pin: bool = False,
         membership_LK: NDArray[np.bool_] | None = None,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         count = len(dataset)
         if count == 0:
             raise UserError("the training split is empty: choose another split, or add pictures.")
         if batch < 1 or workers < 0:
             raise UserError(f"batch is {batch} and workers is {workers}; allowed are batch >= 1 and workers >= 0.")
-        if count == 1 and batch > 1:
-            raise UserError(
-                "the training split has one picture, too few for batch normalisation: add some, or batch=1."
-            )
         if cache not in ("auto", "memory", "none"):
             raise UserError(f"cache is {cache!r}; allowed are auto, memory, none.")
         keep = cache == "memory" or (cache == "auto" and not isinstance(dataset, Pack) and fits_in_memory(dataset))
         self.dataset: Dataset = MemoryCache(dataset) if keep else dataset
         self.batch, self.seed, self.workers, self.pin = batch, seed, workers, pin
-        self.batches_per_epoch = count // batch + (1 if count % batch > 1 else 0)
+        self.rank, self.ranks = rank, ranks
+        self.batches_per_epoch = batches_in(count, batch)
         self.waited_s = 0.0
         self._membership_LK = None if membership_LK is None else torch.from_numpy(membership_LK)
         self._maker = BatchMaker(self.dataset, augmentation, seed)
@@ -91,7 +114,7 @@ class TrainLoader:
         return isinstance(self.dataset, MemoryCache)
 
     def order(self, epoch: int) -> list[list[int]]:
-        """Sample indices of every batch of an epoch."""
+        """Sample indices of every batch of an epoch, of all processes together."""
         shuffled = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset)).tolist()
         return [shuffled[i * self.batch : (i + 1) * self.batch] for i in range(self.batches_per_epoch)]
 
@@ -103,6 +126,17 @@ class TrainLoader:
         if isinstance(self.dataset, MemoryCache) and not self.dataset.complete:
             self.dataset.preload(progress)
         self._maker.prepare(progress)
+
+    def change(self, augmentation: Augment, batch: int) -> None:
+        """Go on with another augmentation and batch size from the next `epoch` on; decoded samples are kept.
+
+        Raises UserError as the constructor does.
+        """
+        self.batches_per_epoch = batches_in(len(self.dataset), batch)
+        self.close()
+        self.batch = batch
+        self._maker = BatchMaker(self.dataset, augmentation, self.seed)
+        self._workers = Workers(self._maker, self.workers) if self.workers > 0 else None
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from `start_batch` on; the same ones whether or not the epoch was interrupted.
@@ -138,15 +172,17 @@ class TrainLoader:
             running.close()
 
     def _batches(self, epoch: int, start: int) -> Generator[Batch, None, None]:
-        todo = list(enumerate(self.order(epoch)))[start:]
+        whole = self.order(epoch)
+        shares = [share_of(indices, self.rank, self.ranks, self.batch) for indices in whole]
+        todo = [(i, share or whole[i][:2]) for i, share in enumerate(shares)][start:]
         workers = self._workers
         source = self._from_threads(epoch, todo) if workers is None else self._from_processes(workers, epoch, todo)
         try:
-            for _ in todo:
+            for number, _ in todo:
                 began = time.perf_counter()
                 batch = next(source)
                 self.waited_s += time.perf_counter() - began
-                yield batch
+                yield batch if shares[number] else _void(batch)
             for _ in source:  # lets the source end by itself, so that worker processes are kept for the next epoch
                 pass
         finally:
@@ -186,3 +222,9 @@ class TrainLoader:
             index=number,
             membership_LK=self._membership_LK,
         )
+
+
+def _void(batch: Batch) -> Batch:
+    """The same pictures, which teach nothing."""
+    labels, weights = torch.full_like(batch.labels, IGNORE), torch.zeros_like(batch.weights)
+    return replace(batch, labels=labels, weights=weights, names=())

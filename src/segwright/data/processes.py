@@ -19,9 +19,14 @@ from typing import Any
 
 import cv2
 
+from segwright.contracts import SegwrightError
 from segwright.data.assembling import Arrays, BatchMaker
 
 _IDLE = -1
+
+
+class WorkerDied(SegwrightError, RuntimeError):
+    """A loader process ended by itself; the message names the samples that it was reading."""
 
 
 class Workers:
@@ -35,7 +40,7 @@ class Workers:
     def run(self, epoch: int, batches: Sequence[Sequence[int]]) -> Generator[Arrays, None, None]:
         """The batches in order, two a worker in the making. Leaving early ends the processes.
 
-        Raises what BatchMaker.make raises, and RuntimeError naming the samples in progress when a process died.
+        Raises what BatchMaker.make raises, and WorkerDied naming the samples in progress when a process died.
         """
         pool = self._started()
         waiting: deque[Future[Arrays]] = deque()
@@ -48,7 +53,7 @@ class Workers:
                 yield waiting.popleft().result()
             complete = True
         except BrokenProcessPool as error:
-            raise RuntimeError(self._died()) from error
+            raise WorkerDied(self._died()) from error
         finally:
             if not complete:
                 self.close()
@@ -85,7 +90,8 @@ def _start_worker(maker: BatchMaker, reading: Array[c_long], number: Any) -> Non
         slot = number.value
         number.value += 1
     _worker.update(maker=maker, reading=reading, slot=slot)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the trainer decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # these reach the whole group; the trainer decides
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     threading.Thread(target=_end_with_parent, daemon=True, name="segwright-parent-watch").start()
 

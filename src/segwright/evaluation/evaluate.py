@@ -8,6 +8,7 @@ from segwright.contracts import DataError, Dataset
 from segwright.evaluation.result import Evaluation
 from segwright.inference.measure import measure
 from segwright.inference.running import Progress
+from segwright.inference.sharding import WHOLE, Shard
 from segwright.metrics.protocols import find_protocol
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def evaluate(
     precision: str = "fp32",
     memory_format: str = "contiguous",
     progress: Progress | None = None,
+    shard: Shard = WHOLE,
 ) -> Evaluation:
     """Score a segmenter on every picture of a split, at original size.
 
@@ -38,7 +40,13 @@ def evaluate(
     if len(dataset) == 0:
         raise DataError(f"split '{split}' has no pictures: there is nothing to score. Choose another split.")
     measured = measure(
-        segmenter, dataset, device=device, precision=precision, memory_format=memory_format, progress=progress
+        segmenter,
+        dataset,
+        device=device,
+        precision=precision,
+        memory_format=memory_format,
+        progress=progress,
+        shard=shard,
     )
     if not measured.counts_NKK.any():
         raise DataError(

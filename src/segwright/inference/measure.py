@@ -19,6 +19,7 @@ from torch import Tensor
 
 from segwright.contracts import DataError, Dataset, Sample, SegwrightError, UserError
 from segwright.inference.running import Progress, as_image, check_mode, computing, no_training, read_ahead
+from segwright.inference.sharding import WHOLE, Shard
 from segwright.metrics.confusion import confusion
 from segwright.models.converted import Converted
 
@@ -54,12 +55,15 @@ def measure(
     memory_format: str = "contiguous",
     loss: PictureLoss | None = None,
     progress: Progress | None = None,
+    shard: Shard = WHOLE,
 ) -> Measured:
     """Predict every sample at its original size, one at a time, and count.
 
     segmenter: predicts in the label space of the data set's labels. device: where to run; the segmenter is moved there
     and stays. precision: fp32, bf16 or fp16. memory_format: contiguous or channels_last.
     loss: also compute it on each picture's full-size logits.
+    shard: this process's pictures where several score together; all of them call this, and each gets the whole result,
+    the same numbers for any count of processes.
     The next sample is read while the model runs. At most one picture's logits exist at a time; without `loss` none do.
     Every submodule is back in its mode (training or evaluation) afterwards. An empty data set gives zero pictures.
     Raises DataError naming the sample when its labels are missing, do not fit the picture or hold unknown ids.
@@ -73,11 +77,12 @@ def measure(
     num_classes = segmenter.num_classes
     counts_NKK = np.zeros((len(dataset), num_classes, num_classes), np.int64)
     ignored_N = np.zeros(len(dataset), np.int64)
-    losses: list[float] = []
+    loss_N, labelled_N = np.zeros(len(dataset)), np.zeros(len(dataset), np.int64)
     segmenter = segmenter.to(device)
-    samples = read_ahead(lambda index: _read(dataset, index), len(dataset))
+    rows = shard.rows(len(dataset))
+    samples = read_ahead(lambda place: _read(dataset, rows[place]), len(rows))
     with no_training(segmenter), computing(device, precision), closing(samples):
-        for index, (sample, labels_HW) in enumerate(samples):
+        for done, (index, (sample, labels_HW)) in enumerate(zip(rows, samples, strict=True), 1):
             image = as_image(sample.rgb, device, memory_format)
             labels = torch.from_numpy(np.require(labels_HW, requirements=["C", "W"]))[None].to(device)
             if loss is None or isinstance(segmenter, Converted):
@@ -91,9 +96,12 @@ def measure(
             counts_NKK[index] = counts_KK
             ignored_N[index] = labels_HW.size - counts_KK.sum()
             if loss is not None and counts_KK.any():
-                losses.append(value)
+                loss_N[index], labelled_N[index] = value, 1
             if progress is not None:
-                progress(index + 1, len(dataset))
+                progress(shard.seen(done, len(dataset)), len(dataset))
+    for values in (counts_NKK, ignored_N, labelled_N):
+        shard.summed(values)
+    losses = shard.summed(loss_N)[labelled_N > 0].tolist()
     mean_loss = math.fsum(losses) / len(losses) if losses else None
     return Measured(counts_NKK=counts_NKK, ignored_N=ignored_N, seconds=time.perf_counter() - started, loss=mean_loss)
 

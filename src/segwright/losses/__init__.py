@@ -2,11 +2,20 @@
 
 from collections.abc import Callable
 
-from torch import nn
-
+from segwright.losses.combined import Combined
+from segwright.losses.contract import SegmentationLoss
 from segwright.losses.cross_entropy import CrossEntropy
-from segwright.losses.total import total_loss
+from segwright.losses.registry import SINGLE_LOSSES
+from segwright.losses.total import AUXILIARY_WEIGHT, total_loss
 
-LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": CrossEntropy}
+LOSSES: dict[str, Callable[..., SegmentationLoss]] = {**SINGLE_LOSSES, "combined": Combined}
 
-__all__ = ["LOSSES", "CrossEntropy", "total_loss"]
+__all__ = [
+    "AUXILIARY_WEIGHT",
+    "LOSSES",
+    "SINGLE_LOSSES",
+    "Combined",
+    "CrossEntropy",
+    "SegmentationLoss",
+    "total_loss",
+]

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segwright.contracts import Batch, Outputs
+from segwright.losses.queries import SET_LOSS
 
 AUXILIARY_WEIGHT = 0.4
-"""Weight of each auxiliary head, as in PSPNet (Zhao et al. 2017)."""
+"""What `loss.auxiliary_weight` is unless a recipe says otherwise: the weight in PSPNet (Zhao et al. 2017)."""
 
 
 def at_label_size(logits_BKhw: Tensor, labels_BHW: Tensor) -> Tensor:
@@ -22,8 +23,14 @@ def at_label_size(logits_BKhw: Tensor, labels_BHW: Tensor) -> Tensor:
     return F.interpolate(logits_BKhw, labels_BHW.shape[1:], mode="bilinear", align_corners=False)
 
 
-def total_loss(loss: nn.Module, outputs: Outputs, batch: Batch) -> Tensor:
-    """Loss of the main logits plus AUXILIARY_WEIGHT times that of each auxiliary head. Float scalar."""
+def total_loss(
+    loss: nn.Module, outputs: Outputs, batch: Batch, *, auxiliary_weight: float = AUXILIARY_WEIGHT
+) -> Tensor:
+    """Loss of the main logits plus auxiliary_weight times that of each auxiliary head. Float scalar.
+
+    Where a net classifies masks, the set loss of its queries stands in place of that of the main logits.
+    With auxiliary_weight 0 the auxiliary heads get gradients of 0 and not none, so every weight has one.
+    """
     weights = None if bool((batch.weights == 1).all()) else batch.weights
 
     def one(logits_BKhw: Tensor) -> Tensor:
@@ -31,7 +38,10 @@ def total_loss(loss: nn.Module, outputs: Outputs, batch: Batch) -> Tensor:
         value: Tensor = loss(logits_BKHW, batch.labels, weights, batch.membership_LK)
         return value
 
-    total = one(outputs.logits_BKhw)
+    if outputs.queries is None:
+        total = one(outputs.logits_BKhw)
+    else:
+        total = SET_LOSS(outputs.queries, batch.labels, weights, batch.membership_LK)
     for logits_BKhw in outputs.auxiliary:
-        total = total + AUXILIARY_WEIGHT * one(logits_BKhw)
+        total = total + auxiliary_weight * one(logits_BKhw)
     return total

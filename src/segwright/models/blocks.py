@@ -6,6 +6,7 @@ Letters: B batch, C channels, H W pixels, K classes, h w reduced sizes, s region
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,16 @@ def check_arguments(model: str, *, output_stride: int = 8, dropout: float = 0.0,
     for name, count in counts.items():
         if count < 1:
             raise UserError(f"{model}: {name} is {count}; allowed are whole numbers from 1.")
+
+
+def check_strides(model: str, backbone: str, found: Sequence[int], needed: Sequence[int]) -> None:
+    """Raise UserError where a backbone's features do not have the strides that a decoder needs."""
+    if tuple(found) != tuple(needed):
+        have, need = (", ".join(map(str, strides)) for strides in (found, needed))
+        raise UserError(
+            f"{model}: the backbone '{backbone}' has features at the strides {have}, but the decoder needs {need}. "
+            "Choose such a backbone: resnet50, mobilenetv2_100, convnext_tiny."
+        )
 
 
 def conv_bn_relu(
@@ -70,6 +81,12 @@ def to_size_of(features_BCHW: Tensor, other_BCHW: Tensor, *, align_corners: bool
     if features_BCHW.shape[-2:] == size:
         return features_BCHW
     return F.interpolate(features_BCHW, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
+    """A block in which autocast leaves float32 alone on the tensor's device: for sums too large for bfloat16."""
+    kind = tensor.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def init_he(module: nn.Module) -> None:
@@ -137,6 +154,10 @@ class ASPP(nn.Module):
             self.project.append(nn.Dropout(dropout))
 
     def forward(self, x_BChw: Tensor) -> Tensor:
-        mean = self.mean(x_BChw.mean((2, 3), keepdim=True)).expand(-1, -1, *x_BChw.shape[-2:])
-        joined: Tensor = self.project(torch.cat([*(branch(x_BChw) for branch in self.branches), mean], dim=1))
+        joined: Tensor = self.project(self.side_by_side(x_BChw))
         return joined
+
+    def side_by_side(self, x_BChw: Tensor) -> Tensor:
+        """The branches' outputs before the 1×1 that joins them: float [B, (rates + 2) · branch, h, w]."""
+        mean = self.mean(x_BChw.mean((2, 3), keepdim=True)).expand(-1, -1, *x_BChw.shape[-2:])
+        return torch.cat([*(branch(x_BChw) for branch in self.branches), mean], dim=1)

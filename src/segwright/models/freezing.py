@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segwright.contracts import UserError
 from segwright.models.tracing import evaluation_mode, trace, without_memory
+from segwright.names import did_you_mean
+
+Value = TypeVar("Value")
 
 STRONG = 0.6
 """mIoU (0..1) from which a source model counts as strong: our choice; the study that gives the rule has no number."""
@@ -34,10 +37,11 @@ class _KeepsStatistics(nn.Module):
 class Frozen:
     """What `freeze` did. names: parameters that no longer learn. parameters, total: their numbers, and all of them.
 
-    statistics: how many BatchNorm layers keep their mean and variance.
+    changed: those of the names that did learn before. statistics: how many BatchNorm layers keep their mean and variance.
     """
 
     names: tuple[str, ...]
+    changed: tuple[str, ...]
     parameters: int
     total: int
     statistics: int
@@ -54,11 +58,12 @@ def freeze(architecture: nn.Module, what: Sequence[str] | float, *, statistics: 
     what: patterns of parameter names (`backbone.*`, `*.bias`); or the share of all layers, 0 to below 1, counted from
     the picture on. statistics: BatchNorm layers whose parameters are all frozen keep their mean and variance too, in
     every later `train()`. Raises UserError for a pattern that matches nothing, a share that is not allowed, and when
-    nothing would be left to learn. Call it once, before the optimiser is built.
+    nothing would be left to learn. Call it before the optimiser is built; `unfreeze` undoes it.
     """
     parameters = dict(architecture.named_parameters())
+    learning = {name for name, parameter in parameters.items() if parameter.requires_grad}
     names = _share(architecture, what) if isinstance(what, int | float) else _matching(list(parameters), what)
-    frozen = {name for name in parameters if name in names or not parameters[name].requires_grad}
+    frozen = {name for name in parameters if name in names or name not in learning}
     if len(frozen) == len(parameters):
         raise UserError(f"model.freeze={what!r} freezes every parameter: nothing would learn. Freeze less.")
     for name in names:
@@ -66,21 +71,40 @@ def freeze(architecture: nn.Module, what: Sequence[str] | float, *, statistics: 
     count = _freeze_statistics(architecture) if statistics else 0
     return Frozen(
         names=tuple(n for n in parameters if n in frozen),
+        changed=tuple(n for n in parameters if n in frozen and n in learning),
         parameters=sum(parameters[n].numel() for n in frozen),
         total=sum(p.numel() for p in parameters.values()),
         statistics=count,
     )
 
 
-def _matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
+def unfreeze(architecture: nn.Module, done: Frozen) -> None:
+    """Undo `freeze`: what it froze learns again, and the BatchNorm layers among it follow the data again.
+
+    Their statistics go on from where they stood. Parameters that did not learn before stay as they are.
+    """
+    parameters = dict(architecture.named_parameters())
+    for name in done.changed:
+        parameters[name].requires_grad_(True)
+    for part in architecture.modules():
+        if isinstance(part, _KeepsStatistics) and any(p.requires_grad for p in part.parameters(recurse=False)):
+            part.__class__ = type(part).__bases__[1]
+            part.train(architecture.training)
+
+
+def _matching(names: Sequence[str], patterns: Sequence[str], key: str = "model.freeze") -> set[str]:
     found: set[str] = set()
     for pattern in patterns:
         hits = {n for n in names if fnmatchcase(n, pattern)}
         if not hits:
-            parts = ", ".join(dict.fromkeys(f"{n.split('.')[0]}.*" for n in names))
+            parts = [
+                f"{'.'.join(n.split('.')[:depth])}.*" for depth in (1, 2, 3) for n in names if n.count(".") >= depth
+            ]
+            hint = did_you_mean(pattern, [*dict.fromkeys(parts), *names])
+            top = ", ".join(dict.fromkeys(f"{n.split('.')[0]}.*" for n in names))
             raise UserError(
-                f"the pattern '{pattern}' matches no parameter. Patterns are of whole names, * for any text; "
-                f"here there are: {parts}. `segwright summary NAME` lists the layers."
+                f"{key}: the pattern '{pattern}' matches no parameter.{hint} Patterns are of whole names, * for any text; "
+                f"here there are: {top}. `segwright summary NAME` lists the layers."
             )
         found |= hits
     return found
@@ -163,13 +187,15 @@ def parameter_groups(
     weight_decay: float = 0.0,
     decay_by_depth: float | None = None,
     factors: Mapping[str, float] | None = None,
+    decays: Mapping[str, float | None] | None = None,
     steps: int = 8,
 ) -> list[dict[str, Any]]:
     """Groups for an optimiser: lower learning rates for early layers, none for frozen ones.
 
     decay_by_depth: rate of the first layer as a share of the last one's, above 0 to 1; in between it rises by equal
     factors, in `steps` steps. factors: name pattern -> share of the rate; the first pattern that fits counts, and it
-    multiplies the one by depth. Biases and normalisation weights are not decayed.
+    multiplies the one by depth. decays: name pattern -> weight decay, the first that fits; None there means `weight_decay`.
+    Biases and normalisation weights are not decayed.
     Each group has `params`, `lr`, `lr_factor` (by which a schedule multiplies its rate) and `weight_decay`.
     Raises UserError for a share out of range and a pattern that matches nothing.
     """
@@ -177,20 +203,30 @@ def parameter_groups(
         raise UserError(f"decay_by_depth is {decay_by_depth}; allowed are shares above 0 up to 1, such as 0.1.")
     parameters = {n: p for n, p in architecture.named_parameters() if p.requires_grad}
     shares = _depth_shares(architecture, decay_by_depth, steps) if decay_by_depth is not None else {}
-    by_pattern: dict[str, float] = {}
     for pattern, factor in (factors or {}).items():
         if not 0 < factor <= 100:
             raise UserError(f"the factor of '{pattern}' is {factor}; allowed are shares above 0 (freeze for none).")
-        for name in _matching([n for n, _ in architecture.named_parameters()], [pattern]):
-            by_pattern.setdefault(name, factor)
+    every = dict(architecture.named_parameters())
+    by_pattern, decay_of = _first_match(every, factors or {}), _first_match(every, decays or {})
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in parameters.items():
         factor = shares.get(name, 1.0) * by_pattern.get(name, 1.0)
-        groups.setdefault((factor, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+        own = decay_of.get(name)
+        decay = weight_decay if own is None else own
+        groups.setdefault((factor, decay if parameter.ndim > 1 else 0.0), []).append(parameter)
     return [
         {"params": members, "lr": lr * factor, "lr_factor": factor, "weight_decay": decay}
         for (factor, decay), members in groups.items()
     ]
+
+
+def _first_match(parameters: Mapping[str, Tensor], patterns: Mapping[str, Value]) -> dict[str, Value]:
+    """Parameter name -> the value of the first pattern that fits it."""
+    found: dict[str, Value] = {}
+    for pattern, value in patterns.items():
+        for name in _matching(list(parameters), [pattern], "optimizer.groups"):
+            found.setdefault(name, value)
+    return found
 
 
 def _depth_shares(architecture: nn.Module, first: float, steps: int) -> dict[str, float]:

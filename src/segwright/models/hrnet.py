@@ -95,11 +95,15 @@ class HRNetOCR(nn.Module):
         self.classify = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, image_BCHW: Tensor) -> Outputs:
+        features, first_BKhw = self.in_context(image_BCHW)
+        return Outputs(self.classify(features), (first_BKhw,) if self.training else ())
+
+    def in_context(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last classifier sees, float [B, channels, H/4, W/4], and the first one's logits [B, K, H/4, W/4]."""
         features = self.backbone(image_BCHW)
         first_BKhw, pixels = self.regions(features), self.pixels(features)
         context = self.context(pixels, first_BKhw)
-        logits = self.classify(self.fuse(torch.cat([context, pixels], dim=1)))
-        return Outputs(logits, (first_BKhw,) if self.training else ())
+        return self.fuse(torch.cat([context, pixels], dim=1)), first_BKhw
 
 
 class ObjectContext(nn.Module):

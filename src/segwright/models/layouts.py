@@ -13,15 +13,19 @@ from fnmatch import fnmatchcase
 from torch import Tensor
 
 from segwright.contracts import UserError
-from segwright.models import deeplab_v3, denseaspp
+from segwright.models import deeplab_v3, denseaspp, mmseg
 
 Shape = tuple[int, ...]
 Renaming = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 RENAMINGS: dict[str, tuple[Renaming, ...]] = {
-    "deeplab_v3": (deeplab_v3.torchvision_keys,),
+    "deeplab_v3": (deeplab_v3.torchvision_keys, mmseg.backbone_only),
     "denseaspp": (denseaspp.old_keys,),
+    **mmseg.RENAMINGS,
 }
-"""Architecture -> functions that give the tensors of a public implementation our names, in the same order."""
+"""Architecture -> functions that give the tensors of a public implementation our names, in the same order.
+
+Where a layer there reads its inputs in another order, the tensor comes back in ours.
+"""
 
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod)\.")
 """What data-parallel training and torch.compile put into names."""
@@ -109,7 +113,7 @@ def match_tensors(
     What is left is matched by whole sub-trees whose names and shapes agree: the backbone of a file, a whole file inside
     `net.`; dots and underscores do not matter there.
     """
-    spelling = _best_spelling(expected, found, tuple(renamings))
+    spelling, tensors = _best_spelling(expected, found, tuple(renamings))
     pairs = {n: new for n, new in spelling.items() if new in expected and expected[new].shape == found[n].shape}
     while step := _sub_tree(expected, found, pairs, spelling):
         pairs |= step
@@ -129,28 +133,32 @@ def match_tensors(
         mismatched=mismatched,
         counters=tuple(sorted(counters)),
     )
-    return {new: found[n] for n, new in pairs.items()}, report
+    return {new: tensors[n] for n, new in pairs.items()}, report
 
 
 def _best_spelling(
     expected: Mapping[str, Tensor], found: Mapping[str, Tensor], renamings: tuple[Renaming, ...]
-) -> dict[str, str]:
-    """Name in the file -> how the best spelling writes it. Spellings that make two names equal are left out."""
+) -> tuple[dict[str, str], Mapping[str, Tensor]]:
+    """Name in the file -> how the best spelling writes it, and -> its tensor as that spelling has it.
+
+    Spellings that make two names equal are left out.
+    """
     plain = {n: WRAPPERS.sub("", n) for n in found}
-    tried = [{n: n for n in found}, plain]
+    tried: list[tuple[dict[str, str], Mapping[str, Tensor]]] = [({n: n for n in found}, found), (plain, found)]
     for rename in renamings:
-        for names in tried[:2]:
+        for names, _ in tried[:2]:
             renamed = rename({names[n]: t for n, t in found.items()})
             if len(renamed) == len(found):
-                tried.append(dict(zip(found, renamed, strict=True)))
+                tensors = dict(zip(found, renamed.values(), strict=True))
+                tried.append((dict(zip(found, renamed, strict=True)), tensors))
 
     def fitting(spelling: Mapping[str, str]) -> int:
         if len(set(spelling.values())) < len(found):
             return -1
         return sum(new in expected and expected[new].shape == found[n].shape for n, new in spelling.items())
 
-    best = max(tried, key=fitting)
-    return plain if fitting(best) == 0 and fitting(plain) == 0 else best
+    best = max(tried, key=lambda one: fitting(one[0]))
+    return tried[1] if fitting(best[0]) == 0 and fitting(plain) == 0 else best
 
 
 def _sub_tree(

@@ -23,6 +23,7 @@ from segwright.models import (
     fast_scnn,
     fcn,
     hrnet,
+    linear_head,
     pidnet,
     pspnet,
     resnet_decoder,
@@ -31,9 +32,27 @@ from segwright.models import (
     unet,
     unet_a,
     unet_aspp,
+    upernet,
 )
 from segwright.models.card import Entry, ModelCard
-from segwright.models.experimental import enet, erfnet, icnet
+from segwright.models.experimental import (
+    ccnet,
+    danet,
+    dfn,
+    duc_hdc,
+    emanet,
+    encnet,
+    enet,
+    erfnet,
+    gcn,
+    hanet,
+    hmsa,
+    icnet,
+    nas_fpn,
+    psanet,
+    refinenet,
+    spgnet,
+)
 from segwright.names import did_you_mean
 
 _ALL: dict[str, Entry] = {
@@ -49,6 +68,8 @@ _ALL: dict[str, Entry] = {
     **pspnet.ENTRIES,
     **denseaspp.ENTRIES,
     **hrnet.ENTRIES,
+    **upernet.ENTRIES,
+    **linear_head.ENTRIES,
     **fcn.ENTRIES,
     **segnet.ENTRIES,
     **small_cnn.ENTRIES,
@@ -57,9 +78,22 @@ _ALL: dict[str, Entry] = {
     **bisenet_v2.ENTRIES,
     **ddrnet.ENTRIES,
     **pidnet.ENTRIES,
+    **danet.ENTRIES,
+    **ccnet.ENTRIES,
+    **encnet.ENTRIES,
+    **emanet.ENTRIES,
+    **psanet.ENTRIES,
+    **gcn.ENTRIES,
+    **refinenet.ENTRIES,
     **icnet.ENTRIES,
     **enet.ENTRIES,
     **erfnet.ENTRIES,
+    **duc_hdc.ENTRIES,
+    **dfn.ENTRIES,
+    **nas_fpn.ENTRIES,
+    **hanet.ENTRIES,
+    **spgnet.ENTRIES,
+    **hmsa.ENTRIES,
     **external.ENTRIES,
 }
 

@@ -38,7 +38,8 @@ class Segmenter(nn.Module):
 
     architecture: takes normalised float [B, 3, H, W], returns `Outputs`, and declares its `stride`.
     labels: the classes that the K channels of its output stand for.
-    model: `name` and `args` of the architecture in MODELS, with which a saved file is built again.
+    model: `name` and `args` of the architecture in MODELS, with which a saved file is built again; where the
+    architecture has `settled_args`, which name no file of this machine, it says those itself.
     mean, std: per channel, in units of 0..1; they live in the model so that no caller can get them wrong.
     short_side: pixels of the shorter side that the network sees; None keeps the picture's size.
     provenance: any plain data on where the weights come from. licence: of the weights.
@@ -74,7 +75,8 @@ class Segmenter(nn.Module):
             raise UserError(f"short_side is {short_side}; allowed are 1 pixel or more, or none to keep the size.")
         self.architecture = architecture
         self.labels = labels
-        self.model = dict(model)
+        settled = getattr(architecture, "settled_args", None)
+        self.model = dict(model) if settled is None else dict(model) | {"args": dict(settled)}
         self.short_side = short_side
         self.provenance = dict(provenance or {})
         self.licence = licence

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from segwright.contracts import DataError, UserError
@@ -22,12 +22,37 @@ from segwright.files import atomic_path
 from segwright.labels import LabelSpace
 from segwright.models.registry import build_architecture
 from segwright.models.segmenter import Segmenter
+from segwright.models.tensorfile import bytes_of, save_file
 
 FORMAT = 1
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """First bytes of torch.save's files: zip archives, and the pickles of older versions. A safetensors file may begin so
 too (it starts with the length of its header), but goes on with a brace."""
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """What a model file holds, taken from a model that may change afterwards.
+
+    description: JSON text. tensors: on the CPU, the model's own where they were there already.
+    """
+
+    description: str
+    tensors: Mapping[str, Tensor]
+
+
+def frozen(segmenter: Segmenter, *, dtype: torch.dtype | None = None, copy: bool = False) -> FrozenModel:
+    """The model as it is now. dtype: as for `save_segmenter`. copy: tensors that no later training step changes.
+
+    Raises UserError for another dtype, weights too large for it, and provenance that is not JSON.
+    """
+    tensors = {name: t.detach().to("cpu", copy=copy) for name, t in segmenter.architecture.state_dict().items()}
+    tensors = {name: _narrow(name, t, dtype) for name, t in tensors.items()}
+    try:
+        return FrozenModel(json.dumps(_describe(segmenter), allow_nan=False, ensure_ascii=False), tensors)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the provenance or the model's arguments are not plain JSON data ({error}).") from error
 
 
 def save_segmenter(segmenter: Segmenter, path: Path, *, dtype: torch.dtype | None = None) -> None:
@@ -37,16 +62,13 @@ def save_segmenter(segmenter: Segmenter, path: Path, *, dtype: torch.dtype | Non
     keeps their type. Raises UserError for another dtype, weights too large for it, provenance that is not JSON, and a
     file that cannot be written.
     """
-    path = Path(path)
-    tensors = {name: t.detach().cpu() for name, t in segmenter.architecture.state_dict().items()}
-    tensors = {name: _narrow(name, t, dtype) for name, t in tensors.items()}
-    try:
-        description = json.dumps(_describe(segmenter), allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: the provenance or the model's arguments are not plain JSON data ({error})."
-        ) from error
-    metadata = {"segwright": description, "sha256": _digest(description, tensors)}
+    save_frozen(frozen(segmenter, dtype=dtype), Path(path))
+
+
+def save_frozen(model: FrozenModel, path: Path) -> None:
+    """Write what `frozen` took, as `save_segmenter` does. Raises UserError when the file cannot be written."""
+    tensors = dict(model.tensors)
+    metadata = {"segwright": model.description, "sha256": _digest(model.description, tensors)}
     try:
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata)
@@ -123,9 +145,9 @@ def _narrow(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 def _digest(description: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(description.encode())
     for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
+        tensor = tensors[name]
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()
 
 

@@ -4,18 +4,21 @@ from segwright.recipe.loading import LoadedRecipe, dump, load_recipe, shipped
 from segwright.recipe.schema import (
     Augmentation,
     Data,
+    Group,
     Loss,
     Model,
     Optimizer,
     Recipe,
     Schedule,
     Source,
+    Stage,
     Training,
 )
 
 __all__ = [
     "Augmentation",
     "Data",
+    "Group",
     "LoadedRecipe",
     "Loss",
     "Model",
@@ -23,6 +26,7 @@ __all__ = [
     "Recipe",
     "Schedule",
     "Source",
+    "Stage",
     "Training",
     "dump",
     "load_recipe",

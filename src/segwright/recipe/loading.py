@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from pydantic import ValidationError
 
 from segwright.contracts import UserError
 from segwright.names import did_you_mean
+from segwright.recipe.explaining import explained, nearest_key
 from segwright.recipe.schema import ALIASES, Data, Recipe, keys
+from segwright.recipe.stages import stage_recipes
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,10 @@ def _walk(node: yaml.Node, prefix: str, where: str) -> Iterator[tuple[str, yaml.
             yield key, key_node
             yield from _walk(value, f"{key}.", where)
     elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _walk(item, prefix, where)
+        for index, item in enumerate(node.value):
+            if isinstance(item, yaml.MappingNode):
+                yield f"{prefix}{index}", item
+            yield from _walk(item, f"{prefix}{index}.", where)
     elif isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str" and node.style is None:
         number = _as_float(node.value)
         if number is not None:
@@ -151,7 +154,7 @@ def apply_override(content: dict[str, Any], override: str) -> str:
     key = ALIASES.get(key, key)
     known = keys()
     if key not in known and not any(key.startswith(f"{k}.") for k in known if k.endswith(".args")):
-        raise UserError(f"unknown key '{key}' in '{override}'.{_nearest(key, [*known, *ALIASES])}")
+        raise UserError(f"unknown key '{key}' in '{override}'.{nearest_key(key, [*known, *ALIASES])}")
     value: Any = _as_float(text)
     if value is None:
         try:
@@ -171,41 +174,15 @@ def apply_override(content: dict[str, Any], override: str) -> str:
     return key
 
 
-def _nearest(key: str, known: Sequence[str]) -> str:
-    sections = {k.split(".")[0] for k in known}
-    if "." not in key and (section := get_close_matches(key, sections, n=1, cutoff=0.75)):
-        return f" Did you mean '{section[0]}'?"
-    last = key.rsplit(".", 1)[-1]
-    same_end = [k for k in known if k.rsplit(".", 1)[-1] == last]
-    close = same_end or get_close_matches(key, known, n=1, cutoff=0.5)
-    if not close:
-        by_end = {k.rsplit(".", 1)[-1]: k for k in known}
-        close = [by_end[k] for k in get_close_matches(last, by_end, n=1)]
-    return f" Did you mean '{close[0]}'?" if close else f" Keys: {', '.join(known)}."
-
-
 def check(content: Mapping[str, Any], origins: Mapping[str, str] | None = None, where: str = "recipe") -> Recipe:
     """Plain data -> Recipe. Raises UserError listing every wrong key and value with its origin."""
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        problems = [_explain(item, origins or {}, where) for item in error.errors()]
+        problems = [explained(item, origins or {}, where) for item in error.errors()]
         raise UserError("\n".join(problems)) from None
-
-
-def _explain(item: Any, origins: Mapping[str, str], where: str) -> str:
-    path = [str(p) for p in item["loc"]]
-    candidates = [".".join(path[:n]) for n in range(len(path), 0, -1)]
-    origin = next((origins[k] for k in candidates if k in origins), where)
-    key = ".".join(path) or "recipe"
-    if item["type"] == "extra_forbidden":
-        return f"{origin}: unknown key '{key}'.{_nearest(key, keys())}"
-    if item["type"] == "missing":
-        return f"{origin}: the key '{key}' is missing."
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "value_error":
-        return f"{origin}: {message}."
-    return f"{origin}: {key} is {item['input']!r}; {message[0].lower()}{message[1:]}."
+    stage_recipes(recipe, origins, where)
+    return recipe
 
 
 def data_from(overrides: Sequence[str], *, labels: Mapping[str, Any]) -> Data:
@@ -216,7 +193,7 @@ def data_from(overrides: Sequence[str], *, labels: Mapping[str, Any]) -> Data:
     try:
         return Data.model_validate(content["data"])
     except ValidationError as error:
-        problems = [_explain(item | {"loc": ("data", *item["loc"])}, {}, "command line") for item in error.errors()]
+        problems = [explained(item | {"loc": ("data", *item["loc"])}, {}, "command line") for item in error.errors()]
         raise UserError("\n".join(problems)) from None
 
 

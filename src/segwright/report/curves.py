@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
@@ -57,11 +58,29 @@ def best_point(rows: Rows) -> tuple[float, float] | None:
     return marked[-1] if marked else max(found, key=lambda p: p[1], default=None)
 
 
+def stage_starts(rows: Rows) -> tuple[tuple[float, str], ...]:
+    """(epoch with which the stage before ended, name) of each stage in order; empty where the training has none."""
+    found: list[tuple[float, str]] = []
+    ended = 0.0
+    for row in rows:
+        if row.get("kind") != "train" or not _finite(row.get("epoch")):
+            continue
+        name = row.get("stage")
+        if isinstance(name, str) and (not found or found[-1][1] != name):
+            found.append((ended, name))
+        ended = float(row["epoch"])
+    return tuple(found)
+
+
 def curves(rows: Rows) -> list[Curve]:
-    """Loss and mIoU, then learning rate, speed, waiting for data and memory; those without a point are left out."""
+    """Loss and mIoU, then learning rate, speed, waiting for data and memory; those without a point are left out.
+
+    Where the training has stages, lines mark their borders.
+    """
     best = best_point(rows)
+    chart = partial(_curve, stages=stage_starts(rows))
     drawn = [
-        _curve(
+        chart(
             "Loss",
             "mean over each epoch",
             [
@@ -71,7 +90,7 @@ def curves(rows: Rows) -> list[Curve]:
             number,
             main=True,
         ),
-        _curve(
+        chart(
             "Validation mIoU",
             "in %; the ring marks the best" if best else "in %",
             [Series("mIoU", "a", points(rows, "val", "miou"))],
@@ -80,15 +99,15 @@ def curves(rows: Rows) -> list[Curve]:
             best=best,
             main=True,
         ),
-        _curve("Learning rate", "last of each epoch", [Series("rate", "c", points(rows, "train", "lr"))], number),
-        _curve(
+        chart("Learning rate", "last of each epoch", [Series("rate", "c", points(rows, "train", "lr"))], number),
+        chart(
             "Speed",
             "pictures per second",
             [Series("speed", "c", points(rows, "train", "images_per_s"))],
             lambda v: f"{number(v)}{THIN}/s",
             axis_form=number,
         ),
-        _curve(
+        chart(
             "Waiting for data",
             "in % of the time",
             _waiting(rows),
@@ -96,7 +115,7 @@ def curves(rows: Rows) -> list[Curve]:
             axis_form=lambda v: number(v * 100),
             top=_waiting_top(rows),
         ),
-        _curve(
+        chart(
             "Peak memory",
             "in GB",
             [Series("memory", "c", tuple((x, y / 1000) for x, y in points(rows, "train", "peak_memory_mb")))],
@@ -126,7 +145,10 @@ def _curve(
     best: tuple[float, float] | None = None,
     top: float | None = None,
     main: bool = False,
+    stages: Sequence[tuple[float, str]] = (),
 ) -> Curve | None:
     width, height = (520, 290) if main else (250, 140)
-    svg = line_chart(title, series, form=form, axis_form=axis_form, width=width, height=height, best=best, top=top)
+    svg = line_chart(
+        title, series, form=form, axis_form=axis_form, width=width, height=height, best=best, top=top, stages=stages
+    )
     return Curve(title, note, svg, main) if svg else None

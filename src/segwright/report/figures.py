@@ -184,17 +184,22 @@ def line_chart(
     height: int = 270,
     best: tuple[float, float] | None = None,
     top: float | None = None,
+    stages: Sequence[tuple[float, str]] = (),
 ) -> Markup | None:
     """Lines over epochs, from zero up, with the best point marked; None when no series has a point.
 
     form: how a value is written where it is pointed at; axis_form: on the axis. top: upper end of the axis at least.
+    stages: (epoch before the first one, name) of each stage: a line at its start, and its name where there is room.
     """
     series = [s for s in series if s.points]
     if not series:
         return None
     wide = max(len(s.name) for s in series) if len(series) > 1 else 0
     small = width < 300
-    frame = Frame(width, height, right=(16 if small else 20) + wide * 7, bottom=24 if small else 38)
+    named = stages and not small
+    frame = Frame(
+        width, height, right=(16 if small else 20) + wide * 7, top=26 if named else 12, bottom=24 if small else 38
+    )
     xs = sorted({px for s in series for px, _ in s.points})
     values = [py for s in series for _, py in s.points]
     low = min(0.0, min(values))
@@ -202,20 +207,38 @@ def line_chart(
     ticks = covering_ticks(low, high if high > low else low + 1, 2 if small else 4)
     x, y = Scale(xs[0], xs[-1], *frame.x_range), Scale(ticks[0], ticks[-1], *frame.y_range)
 
-    lines = [polyline(s.points, x, y, s.color) for s in series]
+    lines = [stage_borders(frame, stages, x, named=not small)] if stages else []
+    lines += [polyline(s.points, x, y, s.color) for s in series]
     if len(series) > 1:
         lines.append(end_labels(series, x(xs[-1]), y))
     if best is not None:
         lines.append(_best_mark(frame, x(best[0]), y(best[1]), f"best {form(best[1])}"))
     shown = thin_out(xs, MAX_HITS)
     hits = [
-        _point(px, series, form, left, right, frame, x, y)
+        _point(px, series, form, left, right, frame, x, y, stages)
         for px, (left, right) in zip(shown, zones([x(v) for v in shown], *frame.x_range), strict=True)
     ]
     epochs = [t for t in nice_ticks(xs[0], xs[-1], 4 if small else 6) if t == int(t)] or [xs[0]]
     name = "" if small else "epoch"
     axes = frame.y_axis(y, ticks, axis_form or form) + frame.x_axis(x, epochs, lambda t: f"{t:.0f}", name)
     return frame.svg(_summary(title, series, form, best), [axes, *lines, *hits], "lines")
+
+
+def stage_borders(frame: Frame, stages: Sequence[tuple[float, str]], x: Scale, *, named: bool) -> Markup:
+    """A line where each stage but the first begins; above the plot its name, cut to the room that it has."""
+    low, high = frame.x_range
+    places = [min(max(x(start), low), high) for start, _ in stages] + [high]
+    parts: list[Markup] = []
+    for index, (_, name) in enumerate(stages):
+        at, room = places[index], int((places[index + 1] - places[index] - 8) / 7)
+        if index:
+            parts.append(
+                tag("line", x1=at, x2=at, y1=frame.top - (14 if named else 0), y2=frame.y_range[0], class_="stage")
+            )
+        if named and room >= min(len(name), 3):
+            shown = name if len(name) <= room else f"{name[: room - 1]}…"
+            parts.append(tag("text", shown, x=at + 4, y=frame.top - 5, class_="tick"))
+    return tag("g", join(parts), aria_hidden="true")
 
 
 def _best_mark(frame: Frame, x: float, y: float, text: str) -> Markup:
@@ -227,10 +250,19 @@ def _best_mark(frame: Frame, x: float, y: float, text: str) -> Markup:
 
 
 def _point(
-    px: float, series: Sequence[Series], form: Format, left: float, right: float, frame: Frame, x: Scale, y: Scale
+    px: float,
+    series: Sequence[Series],
+    form: Format,
+    left: float,
+    right: float,
+    frame: Frame,
+    x: Scale,
+    y: Scale,
+    stages: Sequence[tuple[float, str]],
 ) -> Markup:
     found = [(s, value) for s in series for at, value in s.points if at == px]
-    text = "\n".join([f"epoch {px:.0f}", *(f"{s.name} {form(value)}" for s, value in found)])
+    stage = [name for start, name in stages if start < px][-1:]
+    text = "\n".join([f"epoch {px:.0f}", *stage, *(f"{s.name} {form(value)}" for s, value in found)])
     area = tag("rect", x=left, y=frame.top, width=right - left, height=frame.height - frame.top - frame.bottom)
     return hit(text, area, x(px), [y(value) for _, value in found])
 

@@ -22,9 +22,12 @@ from segwright.files import write_text
 from segwright.report import wording
 
 
-def render_page(template: str, *, style: str, written: datetime | None = None, **content: Any) -> str:
-    """The page as text: a template and the script of all pages. style: CSS; written: in its footer, now when None."""
-    script = static("report.js")
+def render_page(template: str, *, style: str, script: str = "", written: datetime | None = None, **content: Any) -> str:
+    """The page as text: a template and the script of all pages.
+
+    style: CSS. script: what this kind of page adds to the script. written: in its footer, now when None.
+    """
+    script = static("report.js") + script
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from segwright.contracts import DataError, UserError
 from segwright.files import remove_leftovers, write_json, write_text
 from segwright.names import did_you_mean
 
+LONGEST_NAME = 255  # bytes of one file name, on nearly every file system
 ADJECTIVES = (
     "amber bold brisk calm clear crisp deep fair fleet gentle keen light lucid mellow quiet rapid silver swift vivid warm"
 ).split()
@@ -49,6 +53,11 @@ class Run:
         return self.path / "checkpoints" / "last.safetensors"
 
     @property
+    def previous(self) -> Path:
+        """The checkpoint before the last one: what is used when the last one is damaged."""
+        return self.path / "checkpoints" / "previous.safetensors"
+
+    @property
     def best(self) -> Path:
         """The model with the best validation score: what `evaluate` and `predict` use."""
         return self.path / "checkpoints" / "best.safetensors"
@@ -69,13 +78,22 @@ class Run:
             ) from None
 
     def append_metrics(self, *rows: dict[str, Any]) -> int:
-        """Append rows to metrics.jsonl, on disk before this returns. Returns the length of the file in bytes."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            return file.tell()
+        """Append rows to metrics.jsonl, on disk before this returns. Returns the length of the file in bytes.
+
+        Raises UserError when the disk is full or not writable.
+        """
+        text = "".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows)
+        try:
+            with self.metrics_file.open("a", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                return file.tell()
+        except OSError as error:
+            raise UserError(
+                f"{self.metrics_file} could not be written: {error.strerror}. {len(text.encode())} bytes are needed, "
+                f"{free_space(self.path)}. The checkpoints are unharmed. Free some space, then resume the run."
+            ) from None
 
     def truncate_metrics(self, length: int) -> None:
         """Drop rows written after the checkpoint that training resumes from: they will be written again."""
@@ -100,6 +118,45 @@ class Run:
         for folder in (self.path, self.path / "checkpoints", self.path / "evaluation"):
             if folder.is_dir():
                 remove_leftovers(folder)
+
+
+def free_space(folder: Path) -> str:
+    """How much the disk of a folder has free, in words."""
+    try:
+        return f"{shutil.disk_usage(folder).free / 1e6:.1f} MB are free"
+    except OSError as error:
+        return f"how much is free is not known ({error.strerror})"
+
+
+def check_place(folder: Path, *, need: int = 0, names: Sequence[str] = ()) -> None:
+    """Write a small file where runs will be, flush it, rename it and remove it; a folder that is missing is not made.
+
+    need: bytes that have to be free. names: file names that will be used there.
+    Raises UserError for a place that cannot be written, names that are too long, and a disk that is too full.
+    """
+    for name in names:
+        if (length := len(os.fsencode(name))) > LONGEST_NAME:
+            raise UserError(
+                f"the name '{name[:40]}…' has {length} bytes; file systems allow {LONGEST_NAME}. Choose a shorter one."
+            )
+    try:
+        place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+        probe = place / ".segwright-write-probe"
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        write_text(probe, "probe")
+        probe.unlink()
+        disk = shutil.disk_usage(place)
+    except OSError as error:
+        raise UserError(
+            f"nothing can be written under {folder}: {error.strerror}. A training needs that: make it writable, or "
+            "choose another folder with --runs DIR."
+        ) from None
+    if disk.total and disk.free < need:  # some network disks do not say what they hold
+        raise UserError(
+            f"the disk of {folder} has {disk.free / 1e6:.0f} MB free; the checkpoints of this training need about "
+            f"{need / 1e6:.0f} MB. Free some space, or choose another folder with --runs DIR."
+        )
 
 
 def create_run(parent: Path, *, name: str | None, label: str, recipe_text: str) -> Run:

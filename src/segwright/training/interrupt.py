@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: finish the step, save, say how to go on. A second Ctrl-C stops at once."""
+"""Ctrl-C and SIGTERM while training: finish the batch, save, say how to go on. A second Ctrl-C stops at once."""
 
 from __future__ import annotations
 
@@ -19,25 +19,45 @@ class Interrupted(SegwrightError):
         self.exit_code = 128 + number  # 130 for Ctrl-C, 143 for SIGTERM, as shells count
 
 
+class StopHere(Exception):  # a message from a callback to the loop that called it, no error that anybody sees
+    """Leave what is running now: a signal asked to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class StopRequest:
     """Whether a signal asked to stop."""
 
     number: int | None = None
 
+    def agree(self) -> None:
+        """Where several processes train together, hear whether any of them was asked."""
+
+    def stop_here(self, done: int, total: int) -> None:
+        """Raise StopHere if so. done, total: how much of what would be left is done."""
+        if self.number is not None:
+            raise StopHere(self.number)
+
 
 @contextmanager
 def stop_requests(say: Callable[[str], None]) -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM (and SIGUSR1, Slurm's warning) into a request that the loop looks at after each step."""
+    """Turn SIGINT and SIGTERM (and SIGUSR1, Slurm's warning) into a request that the loop looks at after each batch.
+
+    A second Ctrl-C raises KeyboardInterrupt. Other signals in between do not: Slurm sends SIGTERM after its warning.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request  # signals belong to the main thread
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if request.number is not None:
+        if request.number is None:
+            request.number = number
+            say(f"{signal.Signals(number).name}: saving, then stopping (Ctrl-C to stop at once)")
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        request.number = number
-        say(f"{signal.Signals(number).name}: finishing this step, then saving (again to stop at once)")
 
     watched = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGUSR1"):

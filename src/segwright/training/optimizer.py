@@ -17,25 +17,40 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
 }
 _OURS = {"params", "lr", "weight_decay", "fused", "foreach", "capturable", "differentiable", "maximize"}
 
 
 def build_optimizer(recipe: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimiser: matrices and kernels are decayed, the rest is not; `decay_by_depth` makes more groups.
+    """The recipe's optimiser: matrices and kernels are decayed, the rest is not.
 
-    Raises UserError for arguments that the optimiser does not take.
+    `decay_by_depth` and `groups` make parameter groups of their own. Frozen parameters are in none.
+    Raises UserError for arguments that the optimiser does not take, and for a pattern that matches nothing.
     """
     create = OPTIMIZERS[recipe.name]
-    allowed = [name for name in inspect.signature(create).parameters if name not in _OURS]
+    parameters = inspect.signature(create).parameters
+    allowed = [name for name in parameters if name not in _OURS]
     if unknown := sorted(set(recipe.args) - set(allowed)):
         raise UserError(f"optimizer.args has no '{unknown[0]}' for {recipe.name}; allowed are {', '.join(allowed)}.")
+    patterns = [group.match for group in recipe.groups]
+    if twice := [pattern for pattern in patterns if patterns.count(pattern) > 1]:
+        raise UserError(
+            f"optimizer.groups has the pattern '{twice[0]}' twice; the first that matches counts: keep one."
+        )
     network = model.architecture if isinstance(model, Segmenter) else model
-    depth = recipe.decay_by_depth
-    groups = parameter_groups(network, lr=recipe.lr, weight_decay=recipe.weight_decay, decay_by_depth=depth)
+    groups = parameter_groups(
+        network,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        decay_by_depth=recipe.decay_by_depth,
+        factors={group.match: group.lr_factor for group in recipe.groups},
+        decays={group.match: group.weight_decay for group in recipe.groups},
+    )
     args = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe.args.items()}
+    fused = {"fused": True} if "fused" in parameters else {}
     try:
-        return create(groups, lr=recipe.lr, fused=True, **args)
+        return create(groups, lr=recipe.lr, **fused, **args)
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer.args {recipe.args} do not suit {recipe.name}: {error}") from None
 

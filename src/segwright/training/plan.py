@@ -55,7 +55,7 @@ def plan_folder(root: Path, overrides: Sequence[str], *, console: Console) -> Lo
     skip_bad = wanted.get("data", {}).get("skip_bad") is True
     with Counting(console, "looking at the pictures") as progress:
         facts = inspect_folder(root, skip_bad=skip_bad, progress=progress)
-    _show_facts(facts, console)
+    show_facts(facts, console)
     content, reasons = decide(facts, pick_device("auto"))
     origins = override_all(content, reasons, overrides)
     if "data.args.val_fraction" in origins:
@@ -65,7 +65,7 @@ def plan_folder(root: Path, overrides: Sequence[str], *, console: Console) -> Lo
         content["training"]["val_every"] = max(1, recipe.training.epochs // 20)
         recipe = check(content, origins)
     build_segmenter(recipe, facts.labels)  # refuses what cannot be built before the table promises it
-    _show_decisions(content, origins, console)
+    show_decisions(content, origins, console)
     return LoadedRecipe(recipe, origins)
 
 
@@ -152,7 +152,8 @@ def _plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:40] or "data"
 
 
-def _show_facts(facts: FolderFacts, console: Console) -> None:
+def show_facts(facts: FolderFacts, console: Console) -> None:
+    """What was found in the folder: sizes, notes, and a table of its classes."""
     sizes = ", ".join(f"{h}×{w} ({n})" for (h, w), n in list(facts.sizes.items())[:4])
     console.print(f"{facts.root}: {facts.pictures} pictures with masks, {facts.layout}; sizes {sizes}", highlight=False)
     for note in facts.notes:
@@ -167,7 +168,8 @@ def _show_facts(facts: FolderFacts, console: Console) -> None:
     console.print(table)
 
 
-def _show_decisions(content: dict[str, Any], origins: dict[str, str], console: Console) -> None:
+def show_decisions(content: dict[str, Any], origins: dict[str, str], console: Console) -> None:
+    """A table of the keys in `origins`: value and reason of each."""
     table = Table("setting", "value", "why", title="recipe made for this data and machine")
     for key, why in origins.items():
         value: Any = content

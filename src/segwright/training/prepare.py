@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,87 +23,192 @@ from segwright.build import (
     prediction_map,
     score_space,
 )
-from segwright.contracts import Batch, Dataset, UserError
+from segwright.contracts import Dataset, UserError
 from segwright.data.augment import load_pipeline
 from segwright.data.loading import TrainLoader
 from segwright.data.splits import read_splits, write_splits
 from segwright.data.statistics import class_weights, fingerprint, names_hash
 from segwright.inference.running import FORMATS
 from segwright.labels import LabelSpace
-from segwright.losses import total_loss
+from segwright.losses import SegmentationLoss, total_loss
 from segwright.metrics.protocols import find_protocol
 from segwright.models import Segmenter
 from segwright.models.converted import in_space
+from segwright.models.freezing import Frozen
 from segwright.recipe import LoadedRecipe, Recipe, load_recipe
 from segwright.recipe.loading import annotated
+from segwright.recipe.stages import in_every_stage, stage_recipes
 from segwright.runs import Run, create_run
 from segwright.runs.environment import environment
-from segwright.training.averaging import AveragedModel
+from segwright.runs.folder import check_place
+from segwright.runs.launch import launch_name
+from segwright.training.averaging import AveragedModel, EpochMean, averages
+from segwright.training.batch_size import PROVISIONAL, best_batch, largest_crop
+from segwright.training.changes import plain
+from segwright.training.distributed import ALONE, Team, check_shared
+from segwright.training.memory import peak_memory_mb
 from segwright.training.optimizer import build_optimizer
-from segwright.training.probe import candidates, doubtful_layers, measure_modes
+from segwright.training.probe import candidates, doubtful_layers, measure_modes, random_batch
 from segwright.training.progress import Counting, TrainingProgress
 from segwright.training.reading import Reading
-from segwright.training.schedule import build_schedule
+from segwright.training.resuming import Resumption
+from segwright.training.stages import Stage, build_stages, check_stages
 from segwright.training.starting import freeze_layers, say_advice, start_weights
-from segwright.training.state import Counters, Learner
-from segwright.training.trainer import Trainer, autocast
+from segwright.training.state import Counters, Learner, disk_need
+from segwright.training.step import autocast
+from segwright.training.synced_norm import synced
+from segwright.training.tracking import Tracking, check_trackers
+from segwright.training.trainer import Trainer
+from segwright.training.weighting import rules, with_numbers
 
 
-def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Console) -> Trainer:
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A training that has everything but its folder: checked, built and measured.
+
+    recipe: resolved, no `auto` is left. origins: where its values come from. space: of the model; scored: of validation.
+    started: where the weights come from, empty for random ones. facts: the fingerprint of both splits.
+    """
+
+    recipe: Recipe
+    origins: Mapping[str, str]
+    space: LabelSpace
+    scored: LabelSpace
+    segmenter: Segmenter
+    started: Mapping[str, Any]
+    frozen: Frozen | None
+    stages: tuple[Stage, ...]
+    data: Reading
+    facts: Mapping[str, Any]
+
+
+def start(loaded: LoadedRecipe, *, runs: Path, name: str | None, console: Console, team: Team = ALONE) -> Trainer:
     """A new run: everything checked and built, its folder written, ready to `fit`.
 
+    team: where several processes train together, this is the first; the others `join`.
     Raises UserError or DataError before any folder is made when the recipe or the data is wrong.
     """
-    recipe = _settled(loaded.recipe)
+
+    def place(recipe: Recipe, segmenter: Segmenter) -> None:
+        need = disk_need(segmenter, averaged=averages(recipe.training))
+        check_place(runs, need=need, names=[name or f"{recipe.name}_adjective-animal-00"])
+
+    found = prepare(loaded, console=console, place=place, team=team)
+    recipe, data = found.recipe, found.data
+    text = annotated(LoadedRecipe(recipe, found.origins))
+    run = create_run(runs, name=name, label=recipe.name, recipe_text=text)
+    run.write_json("environment.json", environment() | {"processes": team.count, "launch": launch_name()})
+    spaces = {"label_space": found.space.to_dict(), "score_space": found.scored.to_dict()}
+    if found.started:
+        run.write_json("weights.json", dict(found.started))
+    run.write_json("data.json", spaces | {"splits": dict(found.facts)} | data.facts())
+    if recipe.data.split_file is not None:
+        write_splits(run.path / "splits.json", read_splits(Path(recipe.data.split_file)))
+    console.print(f"run [bold]{run.path}[/]", highlight=False)
+    team.invite(plain(recipe), run.path, [data.loader.dataset, data.validation], resumes=False)
+    parts = (found.segmenter, found.stages, found.frozen, data.loader, data.validation, console)
+    trainer = assemble(recipe, run, *parts, team=team)
+    team.other_random_numbers(recipe.seed)
+    return trainer
+
+
+def prepare(
+    loaded: LoadedRecipe,
+    *,
+    console: Console,
+    place: Callable[[Recipe, Segmenter], None] | None = None,
+    team: Team = ALONE,
+) -> Prepared:
+    """Everything checked, built, read and measured, and nothing written.
+
+    place: called before any picture is read, to check where the run shall be.
+    Raises UserError or DataError when the recipe or the data is wrong.
+    """
+    wanted = settled(loaded.recipe)
+    origins = dict(loaded.origins) | _decided(wanted)
+    recipe = _with(wanted, "training", batch=PROVISIONAL) if wanted.training.batch == "auto" else wanted
+    check_trackers(recipe.training.track)
+    check_shared(wanted, team)
     torch.manual_seed(recipe.seed)
     space, scored = model_space(recipe), score_space(recipe)
     find_protocol(recipe.protocol)
     device = pick_device(recipe.training.device)
     segmenter = build_segmenter(recipe, space)
+    recipe = _with(recipe, "model", args=dict(recipe.model.args) | dict(segmenter.model["args"]))
     started = start_weights(segmenter, recipe.model, console)
-    freeze_layers(segmenter, recipe.model, console)
-    build_schedule(recipe.schedule, 1)  # only to refuse wrong arguments before any picture is read
-    build_optimizer(recipe.optimizer, segmenter)
+    parts = stage_recipes(recipe)
+    check_stages(parts, segmenter)
+    frozen = freeze_layers(segmenter, parts[0].recipe.model, console)
     in_space(segmenter, prediction_map(space, scored))  # refuses what cannot be told in the scored space
-    data = Reading(recipe, space, scored, stride=segmenter.stride, device=device, console=console)
+    if place is not None:
+        place(recipe, segmenter)
+    data = Reading(parts[0].recipe, space, scored, stride=segmenter.stride, device=device, console=console, shard=team)
     facts = {
         "train": _fingerprint(data.loader.dataset, space, "train", console, sets=data.loader.sets),
         "val": _fingerprint(data.validation, scored, "val", console),
     }
     say_advice(started, facts["train"]["pictures"], console)
     recipe = _with(recipe, "training", device=device)
-    origins = dict(loaded.origins) | _decided(recipe)
-    recipe = _with_class_weights(recipe, facts["train"], space, console)
-    loss = build_loss(recipe, space).to(device)
+    recipe = in_every_stage(recipe, lambda one: _with_class_weights(one, facts["train"], space, console))
+    loss = build_loss(stage_recipes(recipe)[0].recipe, space, sets=data.loader.sets).to(device)
     segmenter = segmenter.to(device)
-    recipe = _with_fastest_mode(recipe, segmenter, loss, console)
-    run = create_run(runs, name=name, label=recipe.name, recipe_text=annotated(LoadedRecipe(recipe, origins)))
-    run.write_json("environment.json", environment())
-    spaces = {"label_space": space.to_dict(), "score_space": scored.to_dict()}
-    if started:
-        run.write_json("weights.json", dict(started))
-    run.write_json("data.json", spaces | {"splits": facts} | data.facts())
-    if recipe.data.split_file is not None:
-        write_splits(run.path / "splits.json", read_splits(Path(recipe.data.split_file)))
-    console.print(f"run [bold]{run.path}[/]", highlight=False)
-    return _assemble(recipe, run, segmenter, loss, data.loader, data.validation, console)
+    recipe = _with_fastest_mode(recipe, segmenter, loss, console, processes=team.count)
+    if wanted.training.batch == "auto":
+        pictures = max(1, len(data.loader.dataset) // team.count)
+        batch = best_batch(recipe, segmenter, loss, size=largest_crop(recipe), pictures=pictures, console=console)
+        recipe = _with(recipe, "training", batch=batch * team.count)
+        check_shared(recipe, team)
+    stages = build_stages(recipe, space, segmenter.stride, data.loader)
+    if (batch := stages[0].recipe.training.batch_size) != data.loader.batch:
+        data.loader.change(stages[0].augmentation, batch)
+    return Prepared(
+        recipe=recipe,
+        origins=origins,
+        space=space,
+        scored=scored,
+        segmenter=segmenter.to(memory_format=FORMATS[recipe.training.memory_format]),
+        started=started,
+        frozen=frozen,
+        stages=stages,
+        data=data,
+        facts=facts,
+    )
 
 
-def resume(run: Run, *, console: Console) -> Trainer:
-    """A run as it stood at its last checkpoint. The resolved recipe is used as it is: nothing is probed again."""
-    recipe = load_recipe(run.recipe_file).recipe
+def resume(
+    run: Run, *, console: Console, overrides: Sequence[str] = (), force: bool = False, team: Team = ALONE
+) -> Trainer:
+    """A run as it stood at its last checkpoint. The resolved recipe is used as it is: nothing is probed again.
+
+    overrides: recipe keys to change from here on, which needs `force`, as does a recipe.yaml that was edited.
+    team: as in `start`; it may be of another size than before.
+    Raises UserError for a change without `force`, for other pictures, and for a folder that cannot be written; DataError
+    when no checkpoint is whole.
+    """
+    loaded = load_recipe(run.recipe_file, overrides)
+    recipe = settled(loaded.recipe) if overrides else loaded.recipe
+    loaded = LoadedRecipe(recipe, loaded.origins)
+    resumption = Resumption(run, loaded, overrides, force=force, console=console)
+    check_trackers(recipe.training.track)
+    check_shared(recipe, team)
     torch.manual_seed(recipe.seed)
     space = model_space(recipe)
     device = pick_device(recipe.training.device)
     segmenter = build_segmenter(recipe, space, fresh=False)
-    freeze_layers(segmenter, recipe.model, console)
+    first = stage_recipes(recipe)[0].recipe
+    frozen = freeze_layers(segmenter, first.model, console)
     scored = score_space(recipe)
-    data = Reading(recipe, space, scored, stride=segmenter.stride, device=device, console=console)
+    data = Reading(first, space, scored, stride=segmenter.stride, device=device, console=console, shard=team)
     _refuse_other_data(run, data.loader.dataset, data.validation)
-    loss = build_loss(recipe, space).to(device)
-    trainer = _assemble(recipe, run, segmenter.to(device), loss, data.loader, data.validation, console)
-    trainer.resume()
+    stages = build_stages(recipe, space, segmenter.stride, data.loader)
+    segmenter = segmenter.to(device)
+    team.invite(plain(recipe), run.path, [data.loader.dataset, data.validation], resumes=True)
+    trainer = assemble(recipe, run, segmenter, stages, frozen, data.loader, data.validation, console, team=team)
+    trainer.resume(team.checkpoint(resumption.checkpoint))
+    resumption.done(trainer)
     counters = trainer.learner.counters
+    team.told(asdict(counters))
+    team.say_change(resumption.checkpoint, console)
     best = "none yet" if counters.best_miou is None else f"{counters.best_miou:.4f} in epoch {counters.best_epoch}"
     console.print(
         f"resuming {run.path}: epoch {counters.epoch + 1}/{recipe.training.epochs}, step {counters.step}, best mIoU {best}",
@@ -108,8 +217,12 @@ def resume(run: Run, *, console: Console) -> Trainer:
     return trainer
 
 
-def _settled(recipe: Recipe) -> Recipe:
+def settled(recipe: Recipe) -> Recipe:
     """The recipe without anything that depends on the current folder or on files that may change: a run keeps it."""
+    return in_every_stage(recipe, _settled)
+
+
+def _settled(recipe: Recipe) -> Recipe:
     data, augmentation = recipe.data, recipe.augmentation
     also = [s.model_copy(update={"root": _absolute(s.root), "labels": _space_of(s.labels)}) for s in data.also]
     places = {"root": _absolute(data.root), "split_file": _absolute(data.split_file)}
@@ -146,44 +259,61 @@ def _decided(recipe: Recipe) -> dict[str, str]:
     """Origins of the values that this run decides itself: `auto`, and class weights given as a rule."""
     found = {
         f"training.{k}": "measured here"
-        for k in ("precision", "memory_format")
+        for k in ("precision", "memory_format", "batch")
         if getattr(recipe.training, k) == "auto"
     }
-    if isinstance(rule := recipe.loss.args.get("class_weights"), str):
-        found["loss.args.class_weights"] = f"{rule}, from the training pictures"
+    for key, rule in rules(recipe.loss.args):
+        found[key if "[" not in key else "loss.args.losses"] = f"{rule}, from the training pictures"
     return found
 
 
-def _assemble(
-    recipe: Recipe,
-    run: Run,
-    segmenter: Segmenter,
-    loss: nn.Module,
-    loader: TrainLoader,
-    validation: Dataset,
-    console: Console,
-) -> Trainer:
+def new_learner(recipe: Recipe, segmenter: Segmenter, stages: Sequence[Stage], frozen: Frozen | None) -> Learner:
+    """What learns, before its first step. recipe: resolved; frozen: what the first stage froze."""
     training = recipe.training
     segmenter = segmenter.to(memory_format=FORMATS[training.memory_format])
-    steps = -(-loader.batches_per_epoch // training.accumulation) * training.epochs
     decay = training.ema_decay
-    learner = Learner(
+    return Learner(
         segmenter=segmenter,
-        optimizer=build_optimizer(recipe.optimizer, segmenter),
+        schedule=stages[0].schedule,
+        frozen=frozen,
+        optimizer=build_optimizer(stages[0].recipe.optimizer, segmenter),
         average=None if decay is None else AveragedModel(segmenter, decay=decay),
+        epoch_mean=None if training.swa_from is None else EpochMean(training.swa_from),
         scaler=torch.amp.GradScaler(torch.device(training.device).type, enabled=training.precision == "fp16"),
         counters=Counters(),
     )
+
+
+def assemble(
+    recipe: Recipe,
+    run: Run,
+    segmenter: Segmenter,
+    stages: Sequence[Stage],
+    frozen: Frozen | None,
+    loader: TrainLoader,
+    validation: Dataset,
+    console: Console,
+    *,
+    team: Team = ALONE,
+) -> Trainer:
+    """The trainer of a resolved recipe. team: all of its processes call this, and get the first one's weights."""
+    training = recipe.training
+    if not team.alone and training.sync_batchnorm:
+        synced(segmenter)
+    team.align(segmenter)
+    memory = partial(peak_memory_mb, training.device)
+    progress = TrainingProgress(console, total=stages[-1].end_step, epochs=training.epochs, memory_mb=memory)
     return Trainer(
-        recipe=recipe,
+        stages=stages,
         run=run,
-        learner=learner,
-        loss=loss,
+        learner=new_learner(recipe, segmenter, stages, frozen),
         loader=loader,
         validation=validation,
         score_map=prediction_map(model_space(recipe), score_space(recipe)),
-        factor=build_schedule(recipe.schedule, steps),
-        progress=TrainingProgress(console, total=steps, epochs=training.epochs),
+        progress=progress,
+        tracking=Tracking(run, recipe if team.first else _with(recipe, "training", track=[]), progress.say),
+        settings=plain(recipe),
+        team=team,
         started=run.read_json("weights.json") if (run.path / "weights.json").is_file() else {},
     )
 
@@ -210,41 +340,44 @@ def _with(recipe: Recipe, section: str, **values: Any) -> Recipe:
 
 
 def _with_class_weights(recipe: Recipe, facts: dict[str, Any], space: LabelSpace, console: Console) -> Recipe:
-    """Turn a named rule of `loss.args.class_weights` into numbers, from the training pictures."""
-    rule = recipe.loss.args.get("class_weights")
-    if not isinstance(rule, str):
-        return recipe
-    pixels = np.array(facts["class_pixels"], np.int64)
-    weights = class_weights(
-        pixels,
-        np.array(facts["class_image_pixels"], np.int64),
-        method=rule,
-        ignored_pixels=facts["ignored_pixels"],
-        ignored_image_pixels=facts["ignored_image_pixels"],
-    )
-    numbers = [round(float(w), 4) for w in weights]
-    shown = ", ".join(f"{n} {w:g}" for n, w in zip(space.class_names, numbers, strict=True))
-    console.print(f"class weights ({rule}): {shown}", highlight=False)
-    return _with(recipe, "loss", args=recipe.loss.args | {"class_weights": numbers})
+    """Turn class weights given as a rule's name into numbers, from the training pictures."""
+    found: dict[str, list[float]] = {}
+
+    def numbers(rule: str) -> list[float]:
+        if rule not in found:
+            weights = class_weights(
+                np.array(facts["class_pixels"], np.int64),
+                np.array(facts["class_image_pixels"], np.int64),
+                method=rule,
+                ignored_pixels=facts["ignored_pixels"],
+                ignored_image_pixels=facts["ignored_image_pixels"],
+            )
+            found[rule] = [round(float(w), 4) for w in weights]
+            shown = ", ".join(f"{n} {w:g}" for n, w in zip(space.class_names, found[rule], strict=True))
+            console.print(f"class weights ({rule}): {shown}", highlight=False)
+        return found[rule]
+
+    return _with(recipe, "loss", args=with_numbers(recipe.loss.args, numbers))
 
 
-def _with_fastest_mode(recipe: Recipe, segmenter: Segmenter, loss: nn.Module, console: Console) -> Recipe:
+def _with_fastest_mode(
+    recipe: Recipe, segmenter: Segmenter, loss: SegmentationLoss, console: Console, *, processes: int
+) -> Recipe:
     """Decide `precision: auto` and `memory_format: auto` by measuring a few training steps."""
     training = recipe.training
     modes = candidates(training.precision, training.memory_format, training.device)
     if len(modes) == 1 and (training.precision == "fp32" or not doubtful_layers(segmenter)):
         return recipe
-    height, width = recipe.augmentation.size
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(0, 256, (training.batch, 3, height, width), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, segmenter.num_classes, (training.batch, height, width), generator=generator)
-    batch = Batch(image=image, labels=labels, names=(), weights=torch.ones(training.batch)).to(training.device)
+    pictures = max(1, training.batch_size // processes)
+    batch = random_batch(pictures, recipe.augmentation.size, segmenter.num_classes, device=training.device)
+    trial_loss = copy.deepcopy(loss).eval()  # what an adaptive loss remembers stays as it is
 
     def step(model: nn.Module, image: Tensor, precision: str, memory_format: str) -> None:
         assert isinstance(model, Segmenter)
         with autocast(training.device, precision):
             outputs = model.train().outputs(image)
-        total_loss(loss, outputs, batch).backward()
+        weight = recipe.loss.auxiliary_weight
+        total_loss(trial_loss, outputs, batch, auxiliary_weight=weight).backward()
 
     measured = measure_modes(segmenter, step, batch.image, modes, device=training.device)
     best = measured[0]

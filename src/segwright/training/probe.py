@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
+from segwright.contracts import Batch
 from segwright.inference.running import FORMATS
 
 TOO_SLOW = 2.5  # a mode that takes this many times the best (twice that in its warm-up) is not measured further
@@ -68,6 +69,16 @@ class GradientCheck:
         exact = conv2d_weight(image.float().contiguous(), shape, gradient.float().contiguous(), *place)
         error = (layer.weight.grad - exact).norm() / exact.norm().clamp_min(1e-12)
         return bool(error < self.TOLERANCE)
+
+
+def random_batch(pictures: int, size: Sequence[int], num_classes: int, *, device: str) -> Batch:
+    """Noise of the size (height, width) of a training crop, the same at each call, with a class at every pixel."""
+    height, width = size
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (pictures, 3, height, width), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, num_classes, (pictures, height, width), generator=generator)
+    names = tuple(f"noise {number}" for number in range(pictures))
+    return Batch(image=image, labels=labels, names=names, weights=torch.ones(pictures)).to(device)
 
 
 def candidates(precision: str, memory_format: str, device: str) -> list[tuple[str, str]]:

@@ -9,12 +9,12 @@ from rich.console import Console
 
 from segwright.build import build_augmentation, build_dataset, build_scored_set, build_training_set
 from segwright.contracts import Dataset, UserError
-from segwright.data.augment import Augmentation
 from segwright.data.cache import MemoryCache, fits_in_memory
 from segwright.data.loading import TrainLoader
 from segwright.data.pack import packed
 from segwright.data.pack.store import in_words
 from segwright.data.skipping import Skipped
+from segwright.inference.sharding import WHOLE, Shard
 from segwright.labels import LabelSpace
 from segwright.recipe import Data, Recipe, Source
 from segwright.training.progress import Counting
@@ -24,14 +24,23 @@ class Reading:
     """The data of one run.
 
     loader: what is trained on, in the model's label space. validation: in the scored one.
+    shard: this process of those that train together.
     skipped: split -> what `skip_bad` left out. notes: what the readers want the user to know.
     Raises UserError for an empty split and data that does not suit the recipe, DataError naming every bad file.
     """
 
     def __init__(
-        self, recipe: Recipe, space: LabelSpace, scored: LabelSpace, *, stride: int, device: str, console: Console
+        self,
+        recipe: Recipe,
+        space: LabelSpace,
+        scored: LabelSpace,
+        *,
+        stride: int,
+        device: str,
+        console: Console,
+        shard: Shard = WHOLE,
     ) -> None:
-        self.recipe, self.console = recipe, console
+        self.recipe, self.console, self.shard = recipe, console, shard
         self.cache = recipe.data.cache
         if self.cache == "device" and device == "cpu":
             self.cache = "memory"
@@ -81,14 +90,11 @@ class Reading:
     def _loader(self, dataset: Dataset, membership_LK: Any, stride: int, device: str) -> TrainLoader:
         recipe = self.recipe
         augmentation = build_augmentation(recipe, stride)
-        shared = {"batch": recipe.training.batch, "seed": recipe.seed, "membership_LK": membership_LK}
+        shared = {"batch": recipe.training.batch_size, "seed": recipe.seed, "membership_LK": membership_LK}
+        shared |= {"rank": self.shard.index, "ranks": self.shard.count}
         if self.cache == "device":
             from segwright.data.device import DeviceLoader
 
-            if not isinstance(augmentation, Augmentation):
-                raise UserError(
-                    "data.cache=device augments on the device, which Albumentations cannot: use data.cache=pack."
-                )
             return DeviceLoader(dataset, augmentation, device=device, **shared)
         return TrainLoader(
             dataset,

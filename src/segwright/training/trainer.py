@@ -1,67 +1,92 @@
 """The training loop, top to bottom: batches, optimiser steps, validation, checkpoints.
 
-A batch whose loss is not finite changes no weight and no statistic; its samples are named. Everything that decides
-what comes next is in one checkpoint, written atomically after every epoch and on Ctrl-C.
+A step whose loss is not finite changes no weight and no statistic; its samples are named. Everything that decides
+what comes next is in one checkpoint, copied after every epoch and written in the background, and on Ctrl-C.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
-import psutil
 import torch
 from rich.markup import escape
-from torch import nn
 
-from segwright.contracts import Batch, Dataset, SegwrightError
+from segwright.contracts import Dataset, SegwrightError
 from segwright.data.loading import TrainLoader
 from segwright.inference.measure import Measured, measure
-from segwright.inference.running import DTYPES
 from segwright.labels.mapping import LabelMap
-from segwright.losses import total_loss
 from segwright.metrics.protocols import find_protocol
 from segwright.metrics.scores import Scores, scores
+from segwright.models import Segmenter
 from segwright.models.converted import in_space
-from segwright.models.weights import save_segmenter
-from segwright.recipe import Recipe
 from segwright.runs import Run
-from segwright.runs.checkpoint import load_checkpoint, save_checkpoint
-from segwright.training.interrupt import Interrupted, StopRequest, stop_requests
+from segwright.runs.checkpoint import Checkpoint
+from segwright.runs.saving import CheckpointWriter
+from segwright.training.distributed import ALONE, AgreedStop, IdleWriter, Team
+from segwright.training.interrupt import Interrupted, StopHere, StopRequest, stop_requests
+from segwright.training.memory import OutOfMemory, is_out_of_memory, peak_memory_mb, release
+from segwright.training.optimizer import build_optimizer
 from segwright.training.progress import TrainingProgress
 from segwright.training.schedule import set_learning_rate
-from segwright.training.state import Learner, collect, restore
+from segwright.training.shared_step import SharedNetwork, SharedStep
+from segwright.training.stages import Stage, announcement, change_stage, saved_stage, skip_rest, stage_at
+from segwright.training.state import Learner, collect, restore, restore_loss, whole
+from segwright.training.step import Refused, Step
+from segwright.training.tracking import Tracking
+from segwright.training.watchdog import Watchdog
 
-MAX_BAD_BATCHES = 3  # in a row
+MAX_BAD_STEPS = 3  # in a row
 
 
 @dataclass
 class Trainer:
-    """One training run. `recipe` is resolved: no `auto` is left in it."""
+    """One training run. Its stages are resolved: no `auto` is left in their recipes. It starts in the first one."""
 
-    recipe: Recipe
+    stages: Sequence[Stage]
     run: Run
     learner: Learner
-    loss: nn.Module
     loader: TrainLoader
     validation: Dataset
     score_map: LabelMap | None
     """How predictions are told in the label space of the validation; None where it is the model's."""
-    factor: Callable[[int], float]
     progress: TrainingProgress
+    tracking: Tracking
     started: Mapping[str, Any] = field(default_factory=dict)
     """Where the weights come from that training started with; empty for random ones."""
-    bad_in_a_row: int = 0
-    """Steps without a finite loss and gradient since the last good one."""
+    watch: Callable[[Mapping[str, Any]], None] | None = None
+    """Called with each row of metrics.jsonl once its epoch is saved; what it raises ends the training there."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The whole recipe as plain data: in every checkpoint, so that resuming with another one is noticed."""
 
-    def resume(self) -> None:
-        """Continue from the run's last checkpoint, exactly."""
-        self.run.clean()
-        self.run.truncate_metrics(restore(self.learner, load_checkpoint(self.run.last)))
+    team: Team = ALONE
+    """The processes that train together."""
+
+    def __post_init__(self) -> None:
+        self.writer = CheckpointWriter(self.run) if self.team.first else IdleWriter(self.run)
+        self._accounted = (0.0, time.perf_counter())
+        self._use(self.stages[0])
+
+    def _use(self, stage: Stage) -> None:
+        self.stage, self.recipe, self.loss = stage, stage.recipe, stage.loss
+        self.network: SharedNetwork | None = None  # of other layers that learn
+
+    def _enter(self, stage: Stage) -> None:
+        """Go on as `stage` says: other loss, schedule, pictures, layers that learn."""
+        change_stage(self.stage, stage, self.learner, self.loader)
+        self._use(stage)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint of the run, exactly."""
+        self._enter(saved_stage(self.stages, checkpoint))
+        length = restore(self.learner, checkpoint)
+        restore_loss(self.loss, checkpoint)
+        self.team.take_own(checkpoint, self.loss, self.recipe.seed)
+        self.run.truncate_metrics(length)
 
     @property
     def finished(self) -> bool:
@@ -70,158 +95,212 @@ class Trainer:
         return counters.stopped_early or counters.epoch >= self.recipe.training.epochs
 
     def fit(self) -> None:
-        """Train to the end. Raises Interrupted after saving when a signal asks to stop."""
+        """Train to the end. Raises Interrupted, OutOfMemory or another SegwrightError with everything saved that is good."""
         counters = self.learner.counters
-        with self.loader, self.progress.live(counters.step), stop_requests(self.progress.say) as request:
-            if not self.run.last.exists():
+        before = [row["miou"] for row in self.run.metrics() if row["kind"] == "val" and row["miou"] is not None]
+        progress = self.progress.live(counters.step, before, best=self._best())
+        with self.loader, self.tracking.open(), progress, stop_requests(self.progress.say) as own, self.writer:
+            request = own if self.team.alone else AgreedStop(own, self.team)
+            if self.team.told(not self.run.last.exists()):
                 self._save()  # so that a run stopped in its first epoch can be resumed
+                self.writer.wait()
             while not self.finished:
-                self._finish_epoch(self._train_epoch(request))
+                if (stage := stage_at(self.stages, counters.epoch)) is not self.stage:
+                    self.progress.say(escape(announcement(self.stage, stage, len(self.stages))))
+                    self.writer.wait()  # loader processes may start now, and a fork must not find a thread at work
+                    self._enter(stage)
+                try:
+                    self._finish_epoch(self._train_epoch(request), request)
+                except OutOfMemory as error:
+                    raise self._out_of_memory(str(error)) from None
+                request.agree()
+                if request.number is not None:
+                    self._stop(request.number)
 
     def _train_epoch(self, request: StopRequest) -> dict[str, Any]:
         """The batches of the epoch that are left; returns its row of metrics.jsonl."""
         training, counters = self.recipe.training, self.learner.counters
-        started, waited, steps = time.perf_counter(), self.loader.waited_s, 0
-        group, culprit = training.accumulation, None
-        buffers = _Snapshot(self.learner.segmenter)
+        started, waited, batches = time.perf_counter(), self.loader.waited_s, 0
+        group, total = training.accumulation, self.loader.batches_per_epoch
+        step = self._step(request, total)
+        watchdog = self._watchdog(-(-total // group))
         self.learner.segmenter.train()
-        total = self.loader.batches_per_epoch
         for batch in self.loader.epoch(counters.epoch, start_batch=counters.batch):
-            group_size = min(group, total - batch.index // group * group)
-            rate = self.recipe.optimizer.lr * self.factor(counters.step)
-            set_learning_rate(self.learner.optimizer, rate)
             if batch.index % group == 0:
-                buffers.take()
-            loss = self._backward(batch.to(training.device), share=1 / group_size)
-            if loss is None:
-                buffers.restore()
-                culprit = batch
-            else:
-                self._count(loss)
-            counters.batch = batch.index + 1
-            steps += 1
-            if counters.batch % group and counters.batch < total:
+                rate = self.stage.rate(counters.step)
+                set_learning_rate(self.learner.optimizer, rate)
+                step.begin()
+                watchdog.before(batch)
+            step.add(batch.to(training.device), share=1 / min(group, total - batch.index // group * group))
+            batches += 1
+            if (batch.index + 1) % group and batch.index + 1 < total:
+                if request.number is not None:
+                    step.undo()  # resuming begins this step again
+                    self._stop(request.number)
                 continue  # more batches belong to this step
-            if culprit is None and self._step():
-                self.bad_in_a_row = 0
-            else:
-                buffers.restore()
-                self._refuse(culprit or batch)
-            culprit = None
+            watchdog.after(step.loss_value, learned=step.learned)
+            refused = step.end()
             counters.step += 1
+            counters.batch = batch.index + 1
             elapsed = time.perf_counter() - started
             self.progress.update(
                 counters.step,
                 epoch=counters.epoch,
-                loss=counters.mean_loss() or math.nan,
+                loss=step.loss_value,
                 rate=rate,
                 wait=(self.loader.waited_s - waited) / elapsed,
-                images_per_s=steps * training.batch / elapsed,
+                images_per_s=batches * training.batch_size / elapsed,
             )
+            if refused is not None:
+                self._refuse(refused)
+            self.writer.check()
             if request.number is not None:
                 self._stop(request.number)
         seconds = time.perf_counter() - started
+        watchdog.end_epoch(wait=(self.loader.waited_s - waited) / seconds, seconds=seconds)
         return {
             "kind": "train",
+            "stage": self.stage.name,
             "epoch": counters.epoch + 1,
             "step": counters.step,
             "loss": counters.mean_loss(),
-            "lr": self.recipe.optimizer.lr * self.factor(max(0, counters.step - 1)),
-            "images_per_s": round(steps * training.batch / seconds, 2) if steps else None,
+            "lr": self.stage.rate(max(self.stage.first_step, counters.step - 1)),
+            "void_batches": counters.void,
+            "refused_steps": counters.skipped,
+            "images_per_s": round(batches * training.batch_size / seconds, 2) if batches else None,
             "data_wait": round((self.loader.waited_s - waited) / seconds, 4),
             "seconds": round(seconds, 2),
+            **self._cost_of_saving(),
             "peak_memory_mb": peak_memory_mb(training.device),
         }
 
-    def _backward(self, batch: Batch, *, share: float) -> float | None:
-        """Forward and backward of one batch; the loss, or None (and no gradient) when it is not finite."""
-        training = self.recipe.training
-        with autocast(training.device, training.precision):
-            outputs = self.learner.segmenter.outputs(batch.image)
-        loss = total_loss(self.loss, outputs, batch)
-        value = loss.item()
-        if not math.isfinite(value):
-            return None
-        self.learner.scaler.scale(loss * share).backward()
-        return value
+    def _watchdog(self, steps: int) -> Watchdog:
+        """Awake in the first epoch only."""
+        ln_k, fresh = bool(self.loss.starts_at_ln_k), not self.started
+        dog = Watchdog(self.recipe, self.learner.segmenter, steps=steps, fresh=fresh, ln_k=ln_k, say=self.progress.say)
+        dog.awake = self.learner.counters.epoch == 0 and self.team.first and self.recipe.training.parallel == "ddp"
+        return dog
 
-    def _count(self, loss: float) -> None:
-        counters = self.learner.counters
-        if counters.first_loss is None:
-            counters.first_loss = loss
-            self.progress.say(explain_first_loss(loss, self.learner.segmenter.num_classes))
-        counters.loss_sum += loss
-        counters.loss_count += 1
+    def _step(self, request: StopRequest, batches: int) -> Step:
+        parts = (self.recipe, self.learner, self.loss, self.progress.say)
+        if not isinstance(request, AgreedStop):
+            return Step(*parts)
+        if self.network is None and self.recipe.training.parallel == "fsdp":
+            from segwright.training.sharded import ShardedNetwork
 
-    def _refuse(self, batch: Batch) -> None:
-        """Drop the gradients of this step, name the samples, and stop after MAX_BAD_BATCHES in a row."""
-        self.learner.optimizer.zero_grad(set_to_none=True)
-        self.learner.counters.skipped += 1
-        names = ", ".join(batch.names)
-        self.progress.say(
-            f"[yellow]loss or gradient of a batch is not finite; no weight was changed. Samples: {escape(names)}[/]"
-        )
-        self.bad_in_a_row += 1
-        if self.bad_in_a_row < MAX_BAD_BATCHES:
+            self.network = ShardedNetwork(self.learner, self.team, partial(build_optimizer, self.recipe.optimizer))
+        self.network = self.network or SharedNetwork(self.learner.segmenter, self.team)
+        return SharedStep(*parts, network=self.network, team=self.team, request=request, batches=batches)
+
+    def _deployed(self) -> Segmenter:
+        return self.learner.deployed if self.network is None else self.network.deployed(self.learner)
+
+    def _cost_of_saving(self) -> dict[str, float]:
+        """Seconds, and share of all the time, in which training stood still for checkpoints since the row before."""
+        blocked, now = self.writer.blocked_s, time.perf_counter()
+        cost, span = blocked - self._accounted[0], now - self._accounted[1]
+        self._accounted = (blocked, now)
+        return {"checkpoint_s": round(cost, 4), "checkpoint_share": round(cost / span, 6)}
+
+    def _refuse(self, refused: Refused) -> None:
+        """Name the samples of a step that changed nothing, here and in metrics.jsonl; stop after MAX_BAD_STEPS in a row."""
+        counters, names = self.learner.counters, ", ".join(refused.names)
+        self.progress.say(f"[yellow]{refused.why}; no weight was changed. Samples: {escape(names)}[/]")
+        where = {"kind": "refused", "epoch": counters.epoch + 1, "step": counters.step}
+        self.run.append_metrics(where | {"why": refused.why, "samples": list(refused.names)})
+        if counters.bad_in_a_row < MAX_BAD_STEPS:
             return
         raise SegwrightError(
-            f"{MAX_BAD_BATCHES} steps in a row have a loss or gradient that is not finite; the last held {names}. The last good "
-            f"checkpoint is {self.run.last}. Likely causes: optimizer.lr is too high ({self.recipe.optimizer.lr:g}), "
-            "training.precision is fp16 (try bf16 or fp32), or these pictures are damaged. "
-            "training.clip_norm=1.0 often helps."
+            f"{MAX_BAD_STEPS} steps in a row have a loss or gradient that is not finite; the last held {names}. The last good "
+            f"checkpoint is {self.run.last}; {self.run.metrics_file.name} lists the samples. Likely causes: optimizer.lr is too "
+            f"high ({self.recipe.optimizer.lr:g}), training.precision is fp16 (try bf16 or fp32), or these pictures are damaged. "
+            f"training.clip_norm=1.0 often helps: segwright train --resume {self.run.path} --force training.clip_norm=1.0"
         )
 
-    def _step(self) -> bool:
-        """Change the weights by the gradients at hand; False, and nothing changed, when these are not finite."""
-        optimizer, scaler = self.learner.optimizer, self.learner.scaler
-        clip, parameters = self.recipe.training.clip_norm, list(self.learner.segmenter.parameters())
-        scaler.unscale_(optimizer)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not scaler.is_enabled() and not norm.isfinite():  # an enabled scaler skips the step itself and scales less
-            return False
-        if clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        if self.learner.average is not None:
-            self.learner.average.update(self.learner.counters.step + 1)
-        return True
-
-    def _finish_epoch(self, row: dict[str, Any]) -> None:
-        """Validate when it is time, write the epoch's rows, and save."""
+    def _finish_epoch(self, row: dict[str, Any], request: StopRequest) -> None:
+        """Validate when it is time, write the epoch's rows, and save. Stopped in a validation, resuming begins with it."""
         training, counters = self.recipe.training, self.learner.counters
-        counters.epoch += 1
+        epoch, result = counters.epoch + 1, None
+        if (mean := self.learner.epoch_mean) is not None:
+            mean.take(self.learner.segmenter, epoch)
+        if epoch % training.val_every == 0 or epoch == self.stage.end:
+            if mean is not None:
+                mean.build(self.learner.segmenter, self.loader.epoch(counters.epoch), training.device)
+            result = self._measured(request)
+        counters.epoch = epoch
         counters.batch, counters.loss_sum, counters.loss_count = 0, 0.0, 0
-        rows = [row]
-        if counters.epoch % training.val_every == 0 or counters.epoch == training.epochs:
-            rows.append(self._validate(row))
+        rows = [row | self.loss.end_epoch()]
+        if result is not None:
+            rows.append(self._validate(row, result))
+            if counters.stopped_early and self.stage is not self.stages[-1]:
+                skip_rest(self.stage, counters)
         length = self.run.append_metrics(*rows)
         self._save(length)
+        self.tracking.write(*rows)
+        if self.watch is not None:
+            for row in rows:
+                self.watch(row)
 
-    def _validate(self, row: dict[str, Any]) -> dict[str, Any]:
-        training, counters = self.recipe.training, self.learner.counters
-        result = measure(
-            in_space(self.learner.deployed, self.score_map),
+    def _measured(self, request: StopRequest) -> Measured:
+        """What the deployed model does on the validation split; without its loss where memory is too small for that."""
+        training = self.recipe.training
+
+        def seen(done: int, total: int) -> None:
+            self.progress.validation(done, total)
+            request.stop_here(done, total)
+
+        measured = partial(
+            measure,
+            in_space(self._deployed(), self.score_map),
             self.validation,
             device=training.device,
             precision=training.precision,
             memory_format=training.memory_format,
-            loss=self.loss if self.score_map is None else None,  # it compares in the model's own space
+            progress=seen,
+            shard=self.team,
         )
+        losses = [self.loss, None] if self.score_map is None else [None]  # a loss compares in the model's own space
+        if not self.team.alone:
+            losses = losses[:1]  # the others would not know of a second try
+        for loss in losses:
+            try:
+                return measured(loss=loss)
+            except StopHere as stop:
+                self._stop(stop.number)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            release(training.device)
+            if loss is not None:
+                self.progress.say(
+                    "[yellow]out of memory while validating: once more without the validation loss, which needs scores of "
+                    "full size[/]"
+                )
+        raise OutOfMemory(
+            f"out of memory while validating epoch {self.learner.counters.epoch + 1}: a whole picture does not fit on "
+            f"{training.device}. A smaller model.short_side needs less, in a new run"
+        )
+
+    def _validate(self, row: dict[str, Any], result: Measured) -> dict[str, Any]:
+        training, counters = self.recipe.training, self.learner.counters
         found = scores(result.counts_NKK.sum(0))
         miou = find_protocol(self.recipe.protocol).mean_iou(found)
         better = counters.best_miou is None or miou > counters.best_miou + training.min_delta
         if better:
-            counters.best_miou, counters.best_epoch, counters.bad_validations = miou, counters.epoch, 0
-            segmenter = self.learner.deployed
+            counters.best_miou, counters.best_epoch = miou, counters.epoch
+            segmenter = self._deployed()
             segmenter.provenance = self._provenance()
-            save_segmenter(segmenter, self.run.best)
-        else:
-            counters.bad_validations += 1
-            counters.stopped_early = training.patience is not None and counters.bad_validations >= training.patience
+            self.writer.keep_best(segmenter)
+        counters.count_validation(miou, min_delta=training.min_delta, patience=training.patience)
+        self.progress.validated(miou, best=self._best())
         self.progress.say(self._describe(row, miou, found, better))
+        if self.learner.schedule.observe(miou):
+            self.progress.say(f"mIoU does not rise: the learning rate falls to {self.stage.rate(counters.step):.2e}")
         return self._validation_row(result, miou, found, better)
+
+    def _best(self) -> str:
+        counters = self.learner.counters
+        return "" if counters.best_miou is None else f"{counters.best_miou:.4f} in epoch {counters.best_epoch}"
 
     def _validation_row(self, result: Measured, miou: float, found: Scores, better: bool) -> dict[str, Any]:
         space = self.learner.segmenter.labels if self.score_map is None else self.score_map.target
@@ -229,6 +308,7 @@ class Trainer:
         iou = {n: None if math.isnan(v) else round(float(v), 6) for n, v in zip(names, found.iou, strict=True)}
         return {
             "kind": "val",
+            "stage": self.stage.name,
             "epoch": self.learner.counters.epoch,
             "step": self.learner.counters.step,
             "miou": _finite(miou),
@@ -241,16 +321,15 @@ class Trainer:
 
     def _describe(self, row: dict[str, Any], miou: float, found: Scores, better: bool) -> str:
         counters = self.learner.counters
-        mark = "  best so far" if better else f"  (best {counters.best_miou:.4f} in epoch {counters.best_epoch})"
+        mark = "  best so far" if better else f"  (best {self._best()})"
         text = (
             f"epoch {counters.epoch}/{self.recipe.training.epochs}  loss {row['loss'] or math.nan:.4f}  "
             f"mIoU {miou:.4f}  accuracy {found.accuracy:.4f}  {row['images_per_s'] or math.nan:.1f} img/s  "
             f"data wait {row['data_wait']:.1%}{mark}"
         )
         if counters.stopped_early:
-            text += (
-                f"\nno better mIoU in {counters.bad_validations} validations: stopping early, as training.patience says"
-            )
+            then = "stopping early" if self.stage is self.stages[-1] else "this stage ends early"
+            text += f"\nno better mIoU in {counters.bad_validations} validations: {then}, as training.patience says"
         return text
 
     def _provenance(self) -> dict[str, Any]:
@@ -266,12 +345,28 @@ class Trainer:
         }
 
     def _save(self, metrics_length: int = 0) -> None:
+        """Begin to write a checkpoint. Raises SegwrightError, and keeps the one before, when the weights are not finite."""
         if metrics_length == 0 and self.run.metrics_file.exists():
             metrics_length = self.run.metrics_file.stat().st_size
-        save_checkpoint(collect(self.learner, metrics_length=metrics_length), self.run.last)
+        self._refuse_bad_weights()
+        checkpoint = collect(self.learner, self.loss, metrics_length=metrics_length, settings=self.settings)
+        self.writer.save(self.team.completed(checkpoint, self.loss))
 
-    def _stop(self, number: int) -> None:
+    def _refuse_bad_weights(self) -> None:
+        weights = dict(self.learner.segmenter.named_parameters())
+        if whole(torch.nn.utils.get_total_norm(list(weights.values()))).isfinite():
+            return
+        bad = next((name for name, weight in weights.items() if not whole(weight).isfinite().all()), "their norm")
+        raise SegwrightError(
+            f"the weights are not finite any more ({bad}, after step {self.learner.counters.step}), so they were not saved. "
+            f"The last good checkpoint is {self.run.last}. Likely causes: optimizer.lr is too high, or the memory of this "
+            f"machine is faulty. Go on from there: segwright train --resume {self.run.path}"
+        )
+
+    def _stop(self, number: int) -> NoReturn:
         self._save()
+        self.writer.wait()
+        self.team.meet()  # a launcher ends all when one has left
         counters = self.learner.counters
         raise Interrupted(
             f"stopped in epoch {min(counters.epoch + 1, self.recipe.training.epochs)} after step {counters.step}; everything is saved. "
@@ -279,54 +374,16 @@ class Trainer:
             number,
         )
 
-
-class _Snapshot:
-    """A copy of the model's buffers (BatchNorm statistics), to undo a batch that spoiled them."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.live = list(model.buffers())
-        self.kept = [b.clone() for b in self.live]
-
-    @torch.no_grad()
-    def take(self) -> None:
-        for kept, live in zip(self.kept, self.live, strict=True):
-            kept.copy_(live)
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        for kept, live in zip(self.kept, self.live, strict=True):
-            live.copy_(kept)
-
-
-def autocast(device: str, precision: str) -> torch.autocast:
-    """The autocast context of a precision; off for fp32."""
-    return torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "fp32")
-
-
-def explain_first_loss(loss: float, num_classes: int) -> str:
-    """What the first loss says: an untrained net with K classes that knows nothing has cross entropy ln K."""
-    expected = math.log(num_classes)
-    if 0.6 * expected <= loss <= 1.7 * expected:
-        return f"first loss {loss:.2f}; an uninformed model has ln {num_classes} = {expected:.2f}: as it should be"
-    if loss < 0.6 * expected:
-        cause = "the weights are already trained, or one class fills the first batch"
-    else:
-        cause = (
-            "the last layer starts with large weights, the input is not normalised, or the class weights are extreme"
+    def _out_of_memory(self, reason: str) -> OutOfMemory:
+        """Save what was trained, and say how to go on."""
+        if not self.team.alone:
+            return OutOfMemory(f"{reason}. Resume from the last checkpoint, {self.run.last}")
+        self._save()
+        self.writer.wait()
+        return OutOfMemory(
+            f"{reason}. Everything up to step {self.learner.counters.step} is saved. With less memory a step: "
+            f"segwright train --resume {self.run.path} --force training.halve_on_oom=true"
         )
-    return f"[yellow]first loss {loss:.2f} is far from ln {num_classes} = {expected:.2f}: {cause}[/]"
-
-
-def peak_memory_mb(device: str) -> int:
-    """Most memory used so far, MB: of the GPU where there is one, else of this process."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_allocated() / 1e6)
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset / 1e6)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
 def _finite(value: float | None) -> float | None:

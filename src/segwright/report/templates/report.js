@@ -45,6 +45,7 @@
     let current = -1;
     const show = (index, speak) => {
       current = index;
+      hits.forEach((hit, at) => hit.classList.toggle("on", at === index));
       const { x, y } = hits[index].dataset;
       const ys = y.split(" ").filter(Boolean);
       marks.replaceChildren();
@@ -54,7 +55,11 @@
       showTip(texts[index], () => mark.matrixTransform(chart.getScreenCTM()));
       if (speak) live.textContent = texts[index].replaceAll("\n", ", ");
     };
-    const hide = () => { marks.replaceChildren(); hideTip(); };
+    const hide = () => {
+      marks.replaceChildren();
+      for (const hit of hits) hit.classList.remove("on");
+      hideTip();
+    };
     hits.forEach((hit, index) => {
       hit.addEventListener("pointerenter", () => show(index, false));
       hit.addEventListener("pointerdown", () => show(index, false));
@@ -188,6 +193,7 @@
 
   /* Enlarged pictures: the four views of one picture in the same place, so that switching shows what differs. */
   const viewer = byId("viewer");
+  if (viewer) {
   let views = [];
   let shown = 0;
   function view(index) {
@@ -215,6 +221,7 @@
     if (step) { event.preventDefault(); view(shown + step); }
   });
   viewer.addEventListener("close", () => { if (views[shown]) views[shown].focus(); });
+  }
 
   /* Copying: the clipboard where the browser allows it, else the text is selected for Ctrl-C. */
   for (const button of all("[data-copy]")) {

@@ -1,4 +1,4 @@
-"""Networks of other libraries behind our contract: any architecture × encoder of segmentation_models_pytorch.
+"""Any architecture × encoder of segmentation_models_pytorch.
 
 Source: Iakubovskii, "Segmentation Models Pytorch", MIT licence. The library loads when the first such net is built.
 
@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from segwright.contracts import Outputs, UserError
 from segwright.models.card import Entry, ModelCard
+from segwright.models.external.fitting import first_line, fitting_sizes, never_used
 from segwright.models.hub import check_hub, check_timm_weights
-from segwright.models.tracing import evaluation_mode, trace, without_memory
 from segwright.names import did_you_mean
 
 SET_HERE = {
@@ -72,12 +71,7 @@ class SmpNet(nn.Module):
     @cached_property
     def unused(self) -> tuple[str, ...]:
         """Parameters that the output does not depend on, such as encoder layers deeper than the decoder reads."""
-        tensors = without_memory(self.net)
-        with evaluation_mode(self.net), torch.enable_grad():
-            total = trace(self.net, tensors, (2 * self.min_size, 2 * self.min_size)).sum()
-        names = [name for name, _ in self.net.named_parameters()]
-        found = torch.autograd.grad(total, [tensors[n] for n in names], allow_unused=True)
-        return tuple(f"net.{n}" for n, gradient in zip(names, found, strict=True) if gradient is None)
+        return tuple(f"net.{name}" for name in never_used(self.net, 2 * self.min_size))
 
 
 def _architecture(name: str) -> type[nn.Module]:
@@ -147,38 +141,13 @@ def _build(factory: type[nn.Module], given: Mapping[str, Any]) -> tuple[nn.Modul
             net = factory(**switch | dict(given))
         except (TypeError, ValueError, KeyError, RuntimeError, AssertionError, AttributeError) as error:
             if not switch:
-                raise UserError(f"smp: {what} cannot be built: {_first_line(error)}.") from error
+                raise UserError(f"smp: {what} cannot be built: {first_line(error)}.") from error
             continue
-        found = _fitting_sizes(net)
+        found = fitting_sizes(net, int(net.encoder.output_stride))  # type: ignore[union-attr, arg-type]
         if not isinstance(found, str):
             return net, *found
         reason = found
     raise UserError(f"smp: {what} does not take pictures of any size ({reason}). Choose another encoder.")
-
-
-def _fitting_sizes(net: nn.Module) -> tuple[int, int] | str:
-    """(stride, smallest side) that the net takes; or, where none was found, why it refused the last size tried."""
-    own = int(net.encoder.output_stride)  # type: ignore[union-attr, arg-type]
-    strides = dict.fromkeys(s for s in (own, 2 * own, 32, 64, 112, 128, 224, 256) if s % own == 0)
-    tensors = without_memory(net)
-    reason = ""
-    with evaluation_mode(net), torch.no_grad():
-        for stride in strides:
-            for smallest in (1, 2, 4, 8):
-                small, middle, large = (stride * (smallest + step) for step in (0, 1, 2))
-                try:
-                    for size in ((small, middle), (large, middle), (small, large)):
-                        trace(net, tensors, size)
-                except (RuntimeError, AssertionError, ValueError) as error:
-                    reason = _first_line(error)
-                else:
-                    return stride, small
-    return reason
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")[:160]
 
 
 ENTRIES = {

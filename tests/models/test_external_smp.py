@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from segwright.contracts import UserError
-from segwright.models.external import SmpNet
+from segwright.models.external.smp_nets import SmpNet
 
 
 @pytest.mark.parametrize(

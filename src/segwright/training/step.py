@@ -1,0 +1,199 @@
+"""One optimiser step: its batches forward and backward, then the weights. A step that fails leaves no trace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segwright.contracts import IGNORE, Batch
+from segwright.inference.running import DTYPES
+from segwright.losses import SegmentationLoss, total_loss
+from segwright.recipe import Recipe
+from segwright.training.memory import OutOfMemory, advice, can_halve, estimate, in_parts, is_out_of_memory, release
+from segwright.training.rewind import Rewind
+from segwright.training.state import Learner, whole
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A step that changed no weight. names: samples of the batch, or of all batches of the step; why: a clause."""
+
+    names: tuple[str, ...]
+    why: str
+
+
+class Step:
+    """`begin`, then `add` each batch, then `end`; or `undo` before the end, and doing it again gives the same bits.
+
+    A batch without a labelled pixel teaches nothing: it is counted and left out. When memory runs out, `add` runs the
+    step again with each batch in parts (`training.halve_on_oom`), or raises OutOfMemory with what would fit.
+    """
+
+    def __init__(self, recipe: Recipe, learner: Learner, loss: SegmentationLoss, say: Callable[[str], None]) -> None:
+        self.training, self.learner, self.loss, self.say = recipe.training, learner, loss, say
+        self.auxiliary_weight = recipe.loss.auxiliary_weight
+        self.loss_value = math.nan
+        """Of the last batch that had labelled pixels."""
+        self._classifies_masks = False
+        self._rewind = Rewind(learner, loss)
+        self._batches: list[Batch] = []
+        self._losses: list[float | None] = []
+        self._names: list[tuple[str, ...]] = []
+
+    def begin(self) -> None:
+        """A new step: nothing added yet."""
+        self._rewind.mark()
+        self._batches, self._losses, self._names = [], [], []
+
+    def add(self, batch: Batch, *, share: float) -> None:
+        """Forward and backward of one batch. share: its weight in the step, 1 / number of batches."""
+        if not self.training.halve_on_oom:
+            self._batches.clear()  # only a step that may be run again needs them all
+        self._batches.append(batch)
+        self._names.append(batch.names)
+        try:
+            self._losses.append(self._backward(batch, share))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return
+        self._with_less_memory(share)  # outside the handler, whose traceback holds the activations
+
+    @property
+    def learned(self) -> bool:
+        """Whether any pixel of what was added has a label."""
+        return any(loss is not None for loss in self._losses)
+
+    def undo(self) -> None:
+        """Put everything back to where `begin` was called."""
+        self._rewind.back()
+
+    def end(self) -> Refused | None:
+        """Change the weights; what was refused instead, when a loss or a gradient is not finite."""
+        counters = self.learner.counters
+        counters.void += self._losses.count(None)
+        known = [loss for loss in self._losses if loss is not None]
+        finite = [loss for loss in known if math.isfinite(loss)]
+        self._count(finite)
+        if not known:
+            return None
+        if len(finite) == len(known) and self._update():
+            counters.bad_in_a_row = 0
+            return None
+        self._rewind.drop()
+        counters.skipped += 1
+        counters.bad_in_a_row += 1
+        for names, loss in zip(self._names, self._losses, strict=True):
+            if loss is not None and not math.isfinite(loss):
+                return Refused(names, f"the loss is {loss}")
+        return Refused(tuple(name for names in self._names for name in names), "a gradient is not finite")
+
+    def _backward(self, batch: Batch, share: float) -> float | None:
+        """The mean loss of the batch, or the first that is not finite; None where no pixel is labelled."""
+        if not bool((batch.labels != IGNORE).any()):
+            return None
+        mean = 0.0
+        for part, of_batch in in_parts(batch, self.learner.counters.parts):
+            loss = self._loss_of(part)
+            value = loss.item()
+            if not math.isfinite(value):
+                self.loss_value = value
+                return value
+            self.learner.scaler.scale(loss * (share * of_batch)).backward()
+            mean += value * of_batch
+        self.loss_value = mean
+        return mean
+
+    def _loss_of(self, batch: Batch) -> Tensor:
+        with autocast(self.training.device, self.training.precision):
+            outputs = self.learner.segmenter.outputs(batch.image)
+        self._classifies_masks = outputs.queries is not None
+        return total_loss(self.loss, outputs, batch, auxiliary_weight=self.auxiliary_weight)
+
+    def _count(self, losses: list[float]) -> None:
+        counters = self.learner.counters
+        for loss in losses:
+            if counters.first_loss is None:
+                counters.first_loss = loss
+                if self._classifies_masks:
+                    self.say(
+                        f"first loss {loss:.2f}, the set loss of a net that classifies masks, summed over its layers"
+                    )
+                elif self.loss.starts_at_ln_k:
+                    self.say(explain_first_loss(loss, self.learner.segmenter.num_classes))
+                else:
+                    self.say(f"first loss {loss:.2f} ({self.loss.name})")
+            counters.loss_sum += loss
+            counters.loss_count += 1
+
+    def _update(self) -> bool:
+        """Change the weights by the gradients at hand; False, and nothing changed, when these are not finite."""
+        optimizer, scaler = self.learner.optimizer, self.learner.scaler
+        parameters = list(self.learner.segmenter.parameters())
+        scaler.unscale_(optimizer)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if (
+            not scaler.is_enabled() and not whole(norm).isfinite()
+        ):  # an enabled scaler skips the step itself and scales less
+            return False
+        if self.training.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.training.clip_norm, norm)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        if self.learner.average is not None:
+            self.learner.average.update(self.learner.counters.step + 1)
+        return True
+
+    def _with_less_memory(self, share: float) -> None:
+        """The step again from its first batch, in twice as many parts, until it fits. Raises OutOfMemory when it cannot."""
+        counters, batch = self.learner.counters, self._batches[-1]
+        pictures = len(batch.names)
+        while self.training.halve_on_oom and can_halve(pictures, counters.parts):
+            counters.parts *= 2
+            self.say(
+                f"[yellow]out of memory: a batch of {pictures} now runs in {counters.parts} parts. The optimiser's step "
+                f"stays the same; batch normalisation sees {pictures // counters.parts} pictures at a time[/]"
+            )
+            self.undo()
+            release(self.training.device)
+            try:
+                self._losses = [self._backward(b, share) for b in self._batches]
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                return
+        self.undo()
+        release(self.training.device)
+        stride, device = self.learner.segmenter.stride, self.training.device
+        trained = [p for p in self.learner.segmenter.parameters() if p.requires_grad]
+        moments = 0 if self.learner.optimizer.state else 2
+        fixed = sum(p.numel() * p.element_size() for p in trained) * (1 + moments)
+        found = estimate(batch, self._loss_of, fixed_bytes=fixed, stride=stride, device=device)
+        self.undo()
+        raise OutOfMemory(f"out of memory: {advice(found, batch, stride=stride, device=device)}")
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """The autocast context of a precision; off for fp32."""
+    return torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "fp32")
+
+
+def explain_first_loss(loss: float, num_classes: int) -> str:
+    """What the first loss says: an untrained net with K classes that knows nothing has cross entropy ln K."""
+    expected = math.log(num_classes)
+    if 0.6 * expected <= loss <= 1.7 * expected:
+        return f"first loss {loss:.2f}; an uninformed model has ln {num_classes} = {expected:.2f}: as it should be"
+    if loss < 0.6 * expected:
+        cause = "the weights are already trained, or one class fills the first batch"
+    else:
+        cause = (
+            "the last layer starts with large weights, the input is not normalised, or the class weights are extreme"
+        )
+    return f"[yellow]first loss {loss:.2f} is far from ln {num_classes} = {expected:.2f}: {cause}[/]"

@@ -3,8 +3,9 @@
 python -m benchmarks.zoo [--only NAME ...] [--phases facts training predicting]
 
 Each net has processes of its own: `training_mb` is the peak memory of one after an optimiser step on two pictures of
-256×256, `predicting_mb` of another after the class ids of one picture of 1024×2048 (fp32; PyTorch and weights included).
-The limit of both is 8 GB. Writes benchmarks/results/zoo.json, from which docs/models/table.md has its figures.
+256×256 (or the next multiple of its stride), `predicting_mb` of another after the class ids of one picture of
+1024×2048, both in fp32, PyTorch and weights included. The limit of both is 8 GB. Writes benchmarks/results/zoo.json, from
+which docs/models/table.md has its figures.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ def one(name: str, phase: str) -> dict[str, Any]:
             "stride": segmenter.stride,
         }
     if phase == "training":
-        labels = torch.randint(0, CLASSES, (2, 256, 256), generator=generator)
-        batch = Batch(image=pictures(2, 256, 256), labels=labels, names=("a", "b"), weights=torch.ones(2))
+        side = -(-256 // segmenter.stride) * segmenter.stride
+        labels = torch.randint(0, CLASSES, (2, side, side), generator=generator)
+        batch = Batch(image=pictures(2, side, side), labels=labels, names=("a", "b"), weights=torch.ones(2))
         optimizer = torch.optim.SGD(segmenter.parameters(), lr=1e-3, momentum=0.9)
         began = time.perf_counter()
         loss = total_loss(LOSSES["cross_entropy"](CLASSES), segmenter.train().outputs(batch.image), batch)

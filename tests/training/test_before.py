@@ -118,7 +118,7 @@ def test_the_command_line_draws_and_prints(recipe: Path, tmp_path: Path, capsys:
     runs = tmp_path / "runs"
     code, out, _ = run("train", recipe, "--dry-run", "--plot", plot, "--sheet", sheet, "--runs", runs, capsys=capsys)
     assert code == 0
-    for part in ("steps an epoch", "32×32", "first loss", "ln 3 = 1.10", "in all", "learning rate"):
+    for part in ("steps an epoch", "32×32", "first loss", "3 classes has 1.10", "in all", "learning rate"):
         assert part in out
     assert Image.open(plot).size[0] > 400
     assert Image.open(sheet).size[0] > 400

@@ -172,6 +172,12 @@ def test_the_first_loss_is_explained(loss: float, classes: int, part: str) -> No
     assert part in explain_first_loss(loss, classes)
 
 
+def test_auxiliary_heads_count_in_the_first_loss() -> None:
+    told = explain_first_loss(4.4, 11, heads=1.8)
+    assert "as it should be" in told
+    assert "1.8 · ln 11" in told
+
+
 @pytest.mark.parametrize(
     ("override", "part"),
     [

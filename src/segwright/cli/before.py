@@ -125,9 +125,8 @@ def _print_plan(found: DryRun, out: Console) -> None:
     ends = ("step 1", str(found.total_steps))
     out.print("learning rate", highlight=False)
     _print_lines(text_plot(rates, ends=ends, form=lambda v: f"{v:.1e}", plain=_is_ascii(out)), out)
-    expected = (
-        "" if found.ln_k is None else f" (ln {found.space.num_classes} = {found.ln_k:.2f} for an uninformed model)"
-    )
+    classes = found.space.num_classes
+    expected = "" if found.ln_k is None else f" (an uninformed model of {classes} classes has {found.ln_k:.2f})"
     out.print(f"first loss   {found.first_loss:.2f}{expected}", highlight=False)
     free = "" if found.free_bytes is None else f", {_in_bytes(found.free_bytes)} free on {found.device}"
     out.print(f"memory       {_in_bytes(found.peak_mb * 1e6)} at most in this probe{free}", highlight=False)

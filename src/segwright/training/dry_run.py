@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from rich.console import Console
 from torch import Tensor
 
@@ -75,9 +76,11 @@ class StagePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
-    """A planned training. validation_s: of one validation. first_loss: of the first batch; ln_k: what an uninformed model
-    has, None where the loss starts elsewhere. peak_mb: most memory that the probe used: of the GPU, else of the process.
-    sample: the first batch. space: its classes. recipe: resolved, as plain data.
+    """A planned training.
+
+    validation_s: of one validation. first_loss: of the first batch. ln_k: what an uninformed model has, auxiliary heads
+    included, None where the loss starts elsewhere. peak_mb: most memory that the probe used: of the GPU, else of the
+    process. sample: the first batch. space: its classes. recipe: resolved, as plain data.
     """
 
     name: str
@@ -144,7 +147,8 @@ def dry_run(loaded: LoadedRecipe, *, console: Console) -> DryRun:
                 first = learner.counters.first_loss if first is None else first
             stages.append(_stage_plan(stage, len(loader.dataset), *measured[key]))
         validation_s = _validation_seconds(found, learner)
-    starts_at_ln_k = found.stages[0].loss.starts_at_ln_k
+    heads = 1 + recipe.loss.auxiliary_weight * _auxiliary_heads(found, sample)
+    ln_k = heads * math.log(found.space.num_classes) if found.stages[0].loss.starts_at_ln_k else None
     free = next((e.free_bytes for _, e in measured.values() if e is not None), None)
     return DryRun(
         name=recipe.name,
@@ -158,13 +162,19 @@ def dry_run(loaded: LoadedRecipe, *, console: Console) -> DryRun:
         stages=tuple(stages),
         validation_s=validation_s,
         first_loss=math.nan if first is None else first,
-        ln_k=math.log(found.space.num_classes) if starts_at_ln_k else None,
+        ln_k=ln_k,
         peak_mb=peak_memory_mb(training.device),
         free_bytes=free,
         sample=sample.to("cpu"),
         space=found.space,
         recipe=recipe.model_dump(mode="json"),
     )
+
+
+def _auxiliary_heads(found: Prepared, batch: Batch) -> int:
+    """How many further heads count in the loss."""
+    with torch.no_grad():
+        return len(found.segmenter.train().outputs(batch.to(found.recipe.training.device).image).auxiliary)
 
 
 def _probe(found: Prepared, stage: Stage, learner: Learner) -> tuple[float, Estimate | None]:

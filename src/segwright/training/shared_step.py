@@ -170,7 +170,7 @@ class SharedStep(Step):
     def _loss_of(self, batch: Batch) -> Tensor:
         with autocast(self.training.device, self.training.precision):
             outputs = self.network.outputs(batch.image)
-        self._classifies_masks = outputs.queries is not None
+        self._look_at(outputs)
         return total_loss(self.loss, outputs, batch, auxiliary_weight=self.auxiliary_weight)
 
     def end(self) -> Refused | None:

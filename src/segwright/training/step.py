@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from segwright.contracts import IGNORE, Batch
+from segwright.contracts import IGNORE, Batch, Outputs
 from segwright.inference.running import DTYPES
 from segwright.losses import SegmentationLoss, total_loss
 from segwright.recipe import Recipe
@@ -39,6 +39,8 @@ class Step:
         self.loss_value = math.nan
         """Of the last batch that had labelled pixels."""
         self._classifies_masks = False
+        self.heads = 1.0
+        """What the heads count together: 1 for the main one, and the auxiliary weight for each further one."""
         self._rewind = Rewind(learner, loss)
         self._batches: list[Batch] = []
         self._losses: list[float | None] = []
@@ -112,8 +114,12 @@ class Step:
     def _loss_of(self, batch: Batch) -> Tensor:
         with autocast(self.training.device, self.training.precision):
             outputs = self.learner.segmenter.outputs(batch.image)
-        self._classifies_masks = outputs.queries is not None
+        self._look_at(outputs)
         return total_loss(self.loss, outputs, batch, auxiliary_weight=self.auxiliary_weight)
+
+    def _look_at(self, outputs: Outputs) -> None:
+        self._classifies_masks = outputs.queries is not None
+        self.heads = 1 + self.auxiliary_weight * len(outputs.auxiliary)
 
     def _count(self, losses: list[float]) -> None:
         counters = self.learner.counters
@@ -125,7 +131,7 @@ class Step:
                         f"first loss {loss:.2f}, the set loss of a net that classifies masks, summed over its layers"
                     )
                 elif self.loss.starts_at_ln_k:
-                    self.say(explain_first_loss(loss, self.learner.segmenter.num_classes))
+                    self.say(explain_first_loss(loss, self.learner.segmenter.num_classes, heads=self.heads))
                 else:
                     self.say(f"first loss {loss:.2f} ({self.loss.name})")
             counters.loss_sum += loss
@@ -185,15 +191,19 @@ def autocast(device: str, precision: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "fp32")
 
 
-def explain_first_loss(loss: float, num_classes: int) -> str:
-    """What the first loss says: an untrained net with K classes that knows nothing has cross entropy ln K."""
-    expected = math.log(num_classes)
+def explain_first_loss(loss: float, num_classes: int, *, heads: float = 1.0) -> str:
+    """What the first loss says: an untrained net with K classes that knows nothing has cross entropy ln K.
+
+    heads: what its heads count together, 1 without auxiliary ones.
+    """
+    expected = heads * math.log(num_classes)
+    name = f"ln {num_classes}" if heads == 1 else f"{heads:g} · ln {num_classes}, auxiliary heads included,"
     if 0.6 * expected <= loss <= 1.7 * expected:
-        return f"first loss {loss:.2f}; an uninformed model has ln {num_classes} = {expected:.2f}: as it should be"
+        return f"first loss {loss:.2f}; an uninformed model has {name} = {expected:.2f}: as it should be"
     if loss < 0.6 * expected:
         cause = "the weights are already trained, or one class fills the first batch"
     else:
         cause = (
             "the last layer starts with large weights, the input is not normalised, or the class weights are extreme"
         )
-    return f"[yellow]first loss {loss:.2f} is far from ln {num_classes} = {expected:.2f}: {cause}[/]"
+    return f"[yellow]first loss {loss:.2f} is far from {name} = {expected:.2f}: {cause}[/]"

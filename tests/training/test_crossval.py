@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from segwright import api
@@ -33,6 +35,15 @@ STAGES = [
     "training.accumulation=1",
     "stages=[{name: plain, epochs: 1}, {name: overlap, loss: {name: dice}}]",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As folds in processes have: another number of threads adds numbers in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +254,10 @@ def test_class_weights_are_found_in_a_sum_of_losses() -> None:
 
 
 @pytest.mark.slow
-def test_processes_give_the_same_table(staged: CrossvalResult, recipe: Path, tmp_path: Path) -> None:
+def test_processes_give_the_same_table(
+    staged: CrossvalResult, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     together = run(recipe, tmp_path, processes=2)
     assert without_places(together) == without_places(staged)
 

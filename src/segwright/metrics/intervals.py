@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.metrics.protocols import Protocol, find_protocol
-from segwright.metrics.scores import Floats
+from segwright.metrics.scores import Floats, ratio
 
 RESAMPLES = 2000
 MIN_GROUPS = 2
@@ -97,7 +97,7 @@ class Resampled:
     @cached_property
     def iou_RK(self) -> Floats:
         """IoU by class; row 0 is the set itself. NaN for a class in neither truth nor prediction of a resample."""
-        return _ratio(self.hits_RK, self.truth_RK + self.predicted_RK - self.hits_RK)
+        return ratio(self.hits_RK, self.truth_RK + self.predicted_RK - self.hits_RK)
 
     def miou_R(self, protocol: str | Protocol = "pooled") -> Floats:
         """mIoU under a protocol; row 0 is the set itself."""
@@ -108,7 +108,7 @@ class Resampled:
     @property
     def accuracy_R(self) -> Floats:
         """Share of labelled pixels that are right; row 0 is the set itself."""
-        return _ratio(self.hits_RK.sum(1), self.truth_RK.sum(1))
+        return ratio(self.hits_RK.sum(1), self.truth_RK.sum(1))
 
     def interval(self, values_R: Floats, *, level: float = 0.95) -> Interval:
         """The interval of a score whose row 0 is the set itself; resamples where it is undefined are left out."""
@@ -158,13 +158,7 @@ def class_differences(one: Resampled, other: Resampled) -> list[Interval]:
     return [paired_difference(one, other, iou_of(k)) for k in range(one.iou_RK.shape[1])]
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    ratio = np.full(part.shape, np.nan)
-    np.divide(part, whole, out=ratio, where=whole != 0)
-    return ratio
-
-
 def _mean(values_RK: Floats) -> Floats:
     """Mean over the last axis of what is defined; NaN where nothing is."""
     defined = ~np.isnan(values_RK)
-    return _ratio(np.where(defined, values_RK, 0.0).sum(1), defined.sum(1).astype(float))
+    return ratio(np.where(defined, values_RK, 0.0).sum(1), defined.sum(1).astype(float))

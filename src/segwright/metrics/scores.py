@@ -20,7 +20,7 @@ Counts = NDArray[np.int64]
 Normalisation = Literal["truth", "prediction", "all", "none"]
 
 
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
     """part / whole, NaN where whole is 0."""
     ratio = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
     np.divide(part, whole, out=ratio, where=whole != 0)
@@ -36,33 +36,33 @@ def mean_defined(values: Floats) -> float:
 def iou_per_class(counts_KK: Counts) -> Floats:
     """Intersection over union, [K] in 0..1; NaN for a class in neither truth nor prediction."""
     hit_K = counts_KK.diagonal()
-    return _ratio(hit_K, counts_KK.sum(1) + counts_KK.sum(0) - hit_K)
+    return ratio(hit_K, counts_KK.sum(1) + counts_KK.sum(0) - hit_K)
 
 
 def recall_per_class(counts_KK: Counts) -> Floats:
     """Share of a class's true pixels that were found (its accuracy), [K] in 0..1; NaN without true pixels."""
-    return _ratio(counts_KK.diagonal(), counts_KK.sum(1))
+    return ratio(counts_KK.diagonal(), counts_KK.sum(1))
 
 
 def precision_per_class(counts_KK: Counts) -> Floats:
     """Share of a class's predicted pixels that are right, [K] in 0..1; NaN for a class that was never predicted."""
-    return _ratio(counts_KK.diagonal(), counts_KK.sum(0))
+    return ratio(counts_KK.diagonal(), counts_KK.sum(0))
 
 
 def f1_per_class(counts_KK: Counts) -> Floats:
     """F1, which is Dice: 2·hits / (true + predicted), [K] in 0..1; NaN for a class in neither."""
-    return _ratio(2 * counts_KK.diagonal(), counts_KK.sum(1) + counts_KK.sum(0))
+    return ratio(2 * counts_KK.diagonal(), counts_KK.sum(1) + counts_KK.sum(0))
 
 
 def accuracy(counts_KK: Counts) -> float:
     """Share of labelled pixels that are right, which is micro F1 too; NaN without labelled pixels."""
-    return float(_ratio(np.trace(counts_KK)[None], counts_KK.sum()[None])[0])
+    return float(ratio(np.trace(counts_KK)[None], counts_KK.sum()[None])[0])
 
 
 def micro_iou(counts_KK: Counts) -> float:
     """Hits of all classes over unions of all classes: hits / (2 · pixels − hits); NaN without labelled pixels."""
     hits = np.trace(counts_KK)
-    return float(_ratio(hits[None], (2 * counts_KK.sum() - hits)[None])[0])
+    return float(ratio(hits[None], (2 * counts_KK.sum() - hits)[None])[0])
 
 
 def weighted_mean(values_K: Floats, weights_K: Counts) -> float:
@@ -80,11 +80,11 @@ def normalised(counts_KK: Counts, over: Normalisation) -> Floats:
     """
     match over:
         case "truth":
-            return _ratio(counts_KK, counts_KK.sum(1, keepdims=True))
+            return ratio(counts_KK, counts_KK.sum(1, keepdims=True))
         case "prediction":
-            return _ratio(counts_KK, counts_KK.sum(0, keepdims=True))
+            return ratio(counts_KK, counts_KK.sum(0, keepdims=True))
         case "all":
-            return _ratio(counts_KK, counts_KK.sum(keepdims=True))
+            return ratio(counts_KK, counts_KK.sum(keepdims=True))
         case "none":
             return counts_KK.astype(np.float64)
 
@@ -123,7 +123,7 @@ class Scores:
     @cached_property
     def share(self) -> Floats:
         """float64 [K]: share of the labelled pixels that each class has in the truth; NaN without labelled pixels."""
-        return _ratio(self.support, self.support.sum()[None])
+        return ratio(self.support, self.support.sum()[None])
 
     @cached_property
     def present(self) -> NDArray[np.bool_]:
@@ -161,7 +161,7 @@ class Scores:
     @property
     def micro_f1(self) -> float:
         """2·hits / (true + predicted), all classes together: the same as `accuracy`."""
-        return float(_ratio(2 * np.trace(self.counts_KK)[None], 2 * self.counts_KK.sum()[None])[0])
+        return float(ratio(2 * np.trace(self.counts_KK)[None], 2 * self.counts_KK.sum()[None])[0])
 
     @property
     def mean_accuracy(self) -> float:

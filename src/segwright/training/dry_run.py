@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from rich.console import Console
 from torch import Tensor
 
@@ -134,7 +133,7 @@ def dry_run(loaded: LoadedRecipe, *, console: Console) -> DryRun:
     training = recipe.training
     learner = new_learner(recipe, found.segmenter, found.stages, found.frozen)
     stages: list[StagePlan] = []
-    measured: dict[str, tuple[float, Estimate | None]] = {}
+    measured: dict[str, tuple[float, Estimate | None, float]] = {}
     with loader:
         sample = next(iter(loader.epoch(0)))
         first: float | None = None
@@ -145,11 +144,11 @@ def dry_run(loaded: LoadedRecipe, *, console: Console) -> DryRun:
             if key not in measured:
                 measured[key] = _probe(found, stage, learner)
                 first = learner.counters.first_loss if first is None else first
-            stages.append(_stage_plan(stage, len(loader.dataset), *measured[key]))
+            stages.append(_stage_plan(stage, len(loader.dataset), *measured[key][:2]))
         validation_s = _validation_seconds(found, learner)
-    heads = 1 + recipe.loss.auxiliary_weight * _auxiliary_heads(found, sample)
+    heads = next(iter(measured.values()))[2]
     ln_k = heads * math.log(found.space.num_classes) if found.stages[0].loss.starts_at_ln_k else None
-    free = next((e.free_bytes for _, e in measured.values() if e is not None), None)
+    free = next((e.free_bytes for _, e, _ in measured.values() if e is not None), None)
     return DryRun(
         name=recipe.name,
         device=training.device,
@@ -171,14 +170,8 @@ def dry_run(loaded: LoadedRecipe, *, console: Console) -> DryRun:
     )
 
 
-def _auxiliary_heads(found: Prepared, batch: Batch) -> int:
-    """How many further heads count in the loss."""
-    with torch.no_grad():
-        return len(found.segmenter.train().outputs(batch.to(found.recipe.training.device).image).auxiliary)
-
-
-def _probe(found: Prepared, stage: Stage, learner: Learner) -> tuple[float, Estimate | None]:
-    """Seconds of a batch at the stage's crop and batch, and the estimate of its memory."""
+def _probe(found: Prepared, stage: Stage, learner: Learner) -> tuple[float, Estimate | None, float]:
+    """Seconds of a batch at the stage's crop and batch, the estimate of its memory, and what the heads count together."""
     recipe, loader = stage.recipe, found.data.loader
     training, said = recipe.training, list[str]()
     step, seconds, need = Step(recipe, learner, stage.loss, said.append), list[float](), None
@@ -206,7 +199,7 @@ def _probe(found: Prepared, stage: Stage, learner: Learner) -> tuple[float, Esti
         raise UserError(f"{_called(stage)}{error}. Nothing was started.") from None
     finally:
         loader.close()
-    return statistics.fmean(seconds[1:] or seconds), need
+    return statistics.fmean(seconds[1:] or seconds), need, step.heads
 
 
 def _refuse_too_large(found: Prepared, stage: Stage, batch: Batch) -> Estimate | None:

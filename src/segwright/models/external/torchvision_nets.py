@@ -139,8 +139,9 @@ def _fetch(url: str, file: Path, what: str) -> None:
 
     digest = file.stem.rpartition("-")[2]
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5):
-            pass  # this fails at once, where the download would wait
+        urllib.request.urlopen(
+            urllib.request.Request(url, method="HEAD"), timeout=5
+        ).close()  # the download waits forever
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(file), hash_prefix=digest, progress=False)
     except (OSError, ValueError, RuntimeError) as error:

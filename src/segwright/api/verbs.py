@@ -138,6 +138,7 @@ def evaluate(
     split: str | None = None,
     protocol: str | None = None,
     labels: str | None = None,
+    measures: Sequence[str] = ("all",),
     device: str = "auto",
     runs: Path = RUNS,
     console: Console | None = None,
@@ -148,11 +149,13 @@ def evaluate(
     ensemble: further models, whose class probabilities are averaged with this one's.
     labels: label space to score in (a name or a .yaml file), in which truth and predictions are told; by default the
     recipe's `score_labels`, else the model's.
+    measures: what else to measure, names of `segwright.evaluation.measures.MEASURES`, or ("all",) or ("none",).
     The result is saved as evaluation/SPLIT.json in the run, when the run's own data was scored by its model alone.
     Several processes share the pictures, and all return the same result.
     """
     from segwright.build import build_scored_set, build_space, pick_device, prediction_map, score_space
     from segwright.evaluation.evaluate import evaluate as score
+    from segwright.evaluation.measures import find_measures
     from segwright.models.converted import in_space
     from segwright.recipe import load_recipe
     from segwright.training.distributed import team as together
@@ -179,6 +182,7 @@ def evaluate(
                 device=pick_device(device),
                 precision="fp32",
                 memory_format="channels_last",
+                measures=find_measures(measures),
                 progress=progress,
                 shard=team,
             )

@@ -215,6 +215,9 @@ def evaluate(
     labels: Annotated[
         str | None, typer.Option(metavar="SPACE", help="Label space to score in; the model's by default.")
     ] = None,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="What else to measure; may be repeated. Default: all; none is fastest.")
+    ] = None,
     device: Device = "auto",
     runs: Runs = api.RUNS,
     as_json: AsJson = False,
@@ -231,6 +234,7 @@ def evaluate(
         split=split,
         protocol=protocol,
         labels=labels,
+        measures=measure or ("all",),
         device=device,
         runs=runs,
         console=quiet,

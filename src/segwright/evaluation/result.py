@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segwright.contracts import DataError, UserError
-from segwright.files import write_text
+from segwright.files import atomic_path, write_text
 from segwright.labels import LabelSpace
 from segwright.metrics.protocols import Protocol, find_protocol
 from segwright.metrics.scores import Scores, scores
@@ -32,6 +33,7 @@ class Evaluation:
     ignored_N: int64 [N], the pixels left out in each picture.
     protocol: the scoring definition that goes with every number, such as "pooled".
     seconds: wall time of decoding, prediction and counting together.
+    measures: what else was measured, by name of the measure. arrays: its rows, "measure.array" -> [N, ...].
     """
 
     run: str
@@ -44,6 +46,8 @@ class Evaluation:
     counts_NKK: NDArray[np.int64]
     ignored_N: NDArray[np.int64]
     seconds: float
+    measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @cached_property
     def counts_KK(self) -> NDArray[np.int64]:
@@ -110,6 +114,7 @@ class Evaluation:
             "iou": self.iou,
             "scores": self.scores.summary(),
             "seconds": self.seconds,
+            "measures": self.measures,
             "labels": self.space.to_dict(),
             "pictures": [
                 {"name": name, "group": group, "ignored": int(ignored), "counts": _sparse(counts_KK)}
@@ -138,13 +143,20 @@ class Evaluation:
                 counts_NKK=_dense([p["counts"] for p in pictures], space.num_classes),
                 ignored_N=np.array([p["ignored"] for p in pictures], np.int64),
                 seconds=float(content["seconds"]),
+                measures=dict(content.get("measures", {})),
             )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, UserError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise DataError(f"{where} is damaged: {reason}. Evaluate the run again.") from error
 
     def save(self, path: Path) -> Path:
-        """Write as JSON, one line a picture, atomically."""
+        """Write as JSON, one line a picture, atomically. Rows of measures go beside it, into a .npz file."""
+        rows = path.with_suffix(".npz")
+        if self.arrays:
+            with atomic_path(rows) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **dict(self.arrays))
+        else:
+            rows.unlink(missing_ok=True)  # of an evaluation before this one
         content = self.to_dict()
         pictures = ",\n  ".join(_json(picture) for picture in content.pop("pictures"))
         head = _json(content, indent=1).removesuffix("\n}")
@@ -161,7 +173,15 @@ class Evaluation:
             raise DataError(f"{path} is not a readable evaluation: {error}. Evaluate the run again.") from error
         if not isinstance(content, Mapping):
             raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}. Evaluate the run again.")
-        return cls.from_dict(content, where=str(path))
+        found = cls.from_dict(content, where=str(path))
+        rows = path.with_suffix(".npz")
+        if not rows.is_file():
+            return found
+        try:
+            with np.load(rows, allow_pickle=False) as arrays:
+                return replace(found, arrays={name: arrays[name] for name in arrays.files})
+        except (ValueError, OSError, EOFError, BadZipFile) as error:
+            raise DataError(f"{rows} is damaged: {error}. Evaluate the run again.") from error
 
 
 def _json(content: Any, indent: int | None = None) -> str:

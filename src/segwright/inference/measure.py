@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from segwright.contracts import DataError, Dataset, Sample, SegwrightError, User
 from segwright.inference.running import Progress, as_image, check_mode, computing, no_training, read_ahead
 from segwright.inference.sharding import WHOLE, Shard
 from segwright.metrics.confusion import confusion
+from segwright.metrics.measure import Arrays, Measure, Scored
 from segwright.models.converted import Converted
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Measured:
     ignored_N: NDArray[np.int64]
     seconds: float
     loss: float | None = None
+    arrays: Mapping[str, Arrays] = field(default_factory=dict)
+    """What each further measure noted, by its name."""
 
 
 def measure(
@@ -54,6 +57,7 @@ def measure(
     precision: str = "fp32",
     memory_format: str = "contiguous",
     loss: PictureLoss | None = None,
+    measures: Sequence[Measure] = (),
     progress: Progress | None = None,
     shard: Shard = WHOLE,
 ) -> Measured:
@@ -62,14 +66,16 @@ def measure(
     segmenter: predicts in the label space of the data set's labels. device: where to run; the segmenter is moved there
     and stays. precision: fp32, bf16 or fp16. memory_format: contiguous or channels_last.
     loss: also compute it on each picture's full-size logits.
+    measures: what else to measure of each picture; one that needs logits costs the memory of one picture's.
     shard: this process's pictures where several score together; all of them call this, and each gets the whole result,
     the same numbers for any count of processes.
-    The next sample is read while the model runs. At most one picture's logits exist at a time; without `loss` none do.
+    The next sample is read while the model runs. At most one picture's logits exist at a time; where nothing needs them none do.
     Every submodule is back in its mode (training or evaluation) afterwards. An empty data set gives zero pictures.
     Raises DataError naming the sample when its labels are missing, do not fit the picture or hold unknown ids.
     """
     check_mode(precision, memory_format)
-    if loss is not None and isinstance(segmenter, Converted):
+    with_logits = loss is not None or any(one.needs_logits for one in measures)
+    if with_logits and isinstance(segmenter, Converted):
         raise ValueError("a loss compares scores in the model's own label space; this model is seen in another")
     if not segmenter.labels.exclusive:
         raise UserError(f"label space '{segmenter.labels.name}' is multi-label; only exclusive spaces can be scored.")
@@ -78,6 +84,7 @@ def measure(
     counts_NKK = np.zeros((len(dataset), num_classes, num_classes), np.int64)
     ignored_N = np.zeros(len(dataset), np.int64)
     loss_N, labelled_N = np.zeros(len(dataset)), np.zeros(len(dataset), np.int64)
+    arrays = {one.name: one.begin(len(dataset)) for one in measures}
     segmenter = segmenter.to(device)
     rows = shard.rows(len(dataset))
     samples = read_ahead(lambda place: _read(dataset, rows[place]), len(rows))
@@ -85,13 +92,19 @@ def measure(
         for done, (index, (sample, labels_HW)) in enumerate(zip(rows, samples, strict=True), 1):
             image = as_image(sample.rgb, device, memory_format)
             labels = torch.from_numpy(np.require(labels_HW, requirements=["C", "W"]))[None].to(device)
-            if loss is None or isinstance(segmenter, Converted):
+            logits = None
+            if not with_logits:
                 ids = segmenter.ids(image)
             else:
                 logits = segmenter(image)
                 ids = logits.max(1).indices.to(torch.uint8)  # several times faster than argmax(1)
-                value = float(loss(logits, labels.long()))
-                del logits
+                value = float(loss(logits, labels.long())) if loss is not None else math.nan
+            if measures:
+                seen = _scored(index, sample, labels_HW, ids, logits)
+                for one in measures:
+                    one.see(seen, arrays[one.name])
+                del seen
+            del logits
             counts_KK = confusion(labels, ids, num_classes, source=sample.name).cpu().numpy()
             counts_NKK[index] = counts_KK
             ignored_N[index] = labels_HW.size - counts_KK.sum()
@@ -99,11 +112,24 @@ def measure(
                 loss_N[index], labelled_N[index] = value, 1
             if progress is not None:
                 progress(shard.seen(done, len(dataset)), len(dataset))
-    for values in (counts_NKK, ignored_N, labelled_N):
+    for values in (counts_NKK, ignored_N, labelled_N, *(v for found in arrays.values() for v in found.values())):
         shard.summed(values)
     losses = shard.summed(loss_N)[labelled_N > 0].tolist()
     mean_loss = math.fsum(losses) / len(losses) if losses else None
-    return Measured(counts_NKK=counts_NKK, ignored_N=ignored_N, seconds=time.perf_counter() - started, loss=mean_loss)
+    seconds = time.perf_counter() - started
+    return Measured(counts_NKK=counts_NKK, ignored_N=ignored_N, seconds=seconds, loss=mean_loss, arrays=arrays)
+
+
+def _scored(index: int, sample: Sample, labels: NDArray[np.uint8], ids: Tensor, logits: Tensor | None) -> Scored:
+    return Scored(
+        index=index,
+        name=sample.name,
+        rgb=sample.rgb,
+        labels=labels,
+        ids=ids[0].cpu().numpy(),
+        instances=sample.instances,
+        logits=None if logits is None else logits[0].float(),
+    )
 
 
 def _read(dataset: Dataset, index: int) -> tuple[Sample, NDArray[np.uint8]]:

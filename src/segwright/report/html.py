@@ -10,6 +10,7 @@ from typing import Any
 from segwright.evaluation.hardest import rank_pictures, worst_mistakes
 from segwright.report.answer import caveats, measures, mistake_card, why_low
 from segwright.report.appendix import data_table, fact_groups, mark_yaml
+from segwright.report.chapters import CHAPTERS, Chapter
 from segwright.report.colors import style_rules, to_hex
 from segwright.report.content import RunReport
 from segwright.report.curves import curves, time_spent
@@ -46,7 +47,7 @@ def write_report(report: RunReport, path: Path) -> Path:
 
 def render_report(report: RunReport, *, written: datetime | None = None) -> str:
     """The page as text. written: the time in its footer, now by default."""
-    style = static("report.css") + style_rules(report.evaluation.space)
+    style = static("report.css") + static("chapters.css") + style_rules(report.evaluation.space)
     return render_page("report.html", style=style, written=written, **_content(report))
 
 
@@ -57,8 +58,10 @@ def _content(report: RunReport) -> dict[str, Any]:
     ious = evaluation.rule.iou(scores)
     link = correlate(scores.share, ious)
     ranked = rank_pictures(evaluation)
+    chapters = [made for chapter in CHAPTERS.values() if (made := chapter(report)) is not None]
     return {
-        "sections": SECTIONS.items(),
+        "sections": _sections(chapters).items(),
+        "chapters": chapters,
         "report": report,
         "evaluation": evaluation,
         "scores": scores,
@@ -97,3 +100,10 @@ def _content(report: RunReport) -> dict[str, Any]:
         "data": data_table(report.data),
         "environment": fact_groups(report.environment),
     }
+
+
+def _sections(chapters: list[Chapter]) -> dict[str, str]:
+    """Anchors and titles in the order of the page: chapters stand before the pictures."""
+    own = list(SECTIONS.items())
+    place = list(SECTIONS).index("pictures")
+    return dict([*own[:place], *((one.id, one.title) for one in chapters), *own[place:]])

@@ -46,6 +46,11 @@ def render_page(template: str, *, style: str, script: str = "", written: datetim
     )
 
 
+def render_part(template: str, **content: Any) -> Markup:
+    """A part of a page, such as a chapter, with the macros and filters that pages have."""
+    return Markup(_environment().get_template(template).render(**content))
+
+
 def write_page(page: str, path: Path) -> Path:
     """Write a page atomically. Returns the path. Raises UserError when it cannot be written."""
     try:

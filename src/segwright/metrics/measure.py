@@ -1,0 +1,62 @@
+"""What may be measured of each picture while a model is scored, besides its confusion counts.
+
+Letters: N pictures, K classes, H W pixels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segwright.labels import LabelSpace
+
+Arrays = Mapping[str, NDArray[np.int64] | NDArray[np.float64]]
+"""By name: one row a picture, [N, ...]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One picture with its truth and its prediction, at its original size.
+
+    index: place in the data set. rgb: uint8 [H, W, 3]. labels: uint8 [H, W], 0..K-1 or IGNORE. ids: uint8 [H, W], 0..K-1.
+    instances: int32 [H, W] as the data set gives them, or None. logits: float32 [K, H, W] on the model's device, only
+    for a measure that needs them.
+    """
+
+    index: int
+    name: str
+    rgb: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    ids: NDArray[np.uint8]
+    instances: NDArray[np.int32] | None = None
+    logits: Tensor | None = None
+
+
+class Measure(ABC):
+    """One measure of all pictures. It fills one row a picture, so rows of several processes add up to the whole, and
+    pictures can be resampled or sliced afterwards."""
+
+    name: ClassVar[str]
+    needs_logits: ClassVar[bool] = False
+    needs_instances: ClassVar[bool] = False
+
+    def __init__(self, space: LabelSpace) -> None:
+        self.space = space
+
+    @abstractmethod
+    def begin(self, pictures: int) -> dict[str, Any]:
+        """Zeros: int64 or float64 arrays [N, ...] by name."""
+
+    @abstractmethod
+    def see(self, scored: Scored, arrays: Arrays) -> None:
+        """Fill row `scored.index` of each array, and no other row."""
+
+    @abstractmethod
+    def result(self, arrays: Arrays, groups: Sequence[str]) -> dict[str, Any]:
+        """The measure of the whole set as plain data for JSON: None where undefined, never NaN."""

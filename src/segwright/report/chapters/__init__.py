@@ -1,0 +1,5 @@
+"""Chapters of a run's report beyond the confusion counts, in their order on the page."""
+
+from segwright.report.chapters.registry import CHAPTERS, Chapter
+
+__all__ = ["CHAPTERS", "Chapter"]

@@ -1,7 +1,8 @@
 """Training in two single-threaded processes beside one: what the exchange of gradients costs.
 
-python -m benchmarks.ddp   starts both processes, lets one step alone and then both together, by turns, and writes
-benchmarks/results/ddp.json. Needs two idle cores; the wish is 0.85 of twice the rate of one process.
+python -m benchmarks.ddp   starts both processes, lets one step alone, then both side by side without any exchange, then
+both together, by turns, and writes benchmarks/results/ddp.json. Needs two idle cores; the wish is 0.85 of twice the rate
+of one process. What two processes side by side reach is the machine's limit: they share memory and caches.
 """
 
 from __future__ import annotations
@@ -102,11 +103,11 @@ def measured(here: Team, name: str, pairs: int, steps: int) -> dict[str, Any]:
         here.meet()
         return spent
 
-    rates: dict[str, list[float]] = {"one process": [], "two processes": []}
+    rates: dict[str, list[float]] = {"one process": [], "side by side": [], "two processes": []}
     for turn in range(pairs + 1):
-        for which in ("one process", "two processes")[:: 1 if turn % 2 else -1]:
-            both = which == "two processes"
-            spent = seconds(together if both else alone, both or here.first)
+        for which in list(rates)[:: 1 if turn % 2 else -1]:
+            both = which != "one process"
+            spent = seconds(together if which == "two processes" else alone, both or here.first)
             if turn:  # the first pair warms up
                 rates[which].append((2 if both else 1) * steps * len(batch.names) / max(spent, 1e-9))
     return {
@@ -116,6 +117,8 @@ def measured(here: Team, name: str, pairs: int, steps: int) -> dict[str, Any]:
         "pairs": pairs,
         "rates": {which: [round(rate, 3) for rate in values] for which, values in rates.items()},
         "two processes over twice one": ratio(rates["two processes"], [2 * rate for rate in rates["one process"]]),
+        "side by side over twice one": ratio(rates["side by side"], [2 * rate for rate in rates["one process"]]),
+        "two processes over side by side": ratio(rates["two processes"], rates["side by side"]),
     }
 
 

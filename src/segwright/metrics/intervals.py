@@ -59,6 +59,42 @@ class Interval:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
+class Draws:
+    """Which pictures R resamples of one set draw: sums over them of anything that is noted picture by picture.
+
+    groups: one name a picture, or None for none. With MIN_GROUPS groups or more, whole groups are drawn with
+    replacement, else pictures. Draws of the same groups with the same seed are the same.
+    Raises ValueError for no pictures or a wrong number of groups (a mistake of the caller).
+    """
+
+    def __init__(
+        self, pictures: int, groups: Sequence[str] | None = None, *, resamples: int = RESAMPLES, seed: int = 0
+    ) -> None:
+        if pictures == 0 or (groups is not None and len(groups) != pictures):
+            raise ValueError(f"{pictures} pictures with {None if groups is None else len(groups)} groups")
+        labels = np.unique(list(groups), return_inverse=True)[1] if groups is not None else np.zeros(pictures, int)
+        grouped = int(labels.max()) + 1 >= MIN_GROUPS
+        self.unit = "groups" if grouped else "pictures"
+        self.resamples = resamples
+        self._unit_N = labels if grouped else np.arange(pictures)
+        self.units = int(self._unit_N.max()) + 1
+        drawn_RU = np.random.default_rng(seed).multinomial(self.units, np.full(self.units, 1 / self.units), resamples)
+        self._weights_RU = np.concatenate([np.ones((1, self.units)), drawn_RU])  # row 0: the set itself
+
+    def totals(self, rows_N: NDArray[Any]) -> Floats:
+        """[N, ...] -> float64 [1 + R, ...]: row 0 sums the set itself, the others the resamples."""
+        sums_U = np.zeros((self.units, *rows_N.shape[1:]))
+        np.add.at(sums_U, self._unit_N, rows_N)
+        return (self._weights_RU @ sums_U.reshape(self.units, -1)).reshape(len(self._weights_RU), *sums_U.shape[1:])
+
+    def interval(self, values_R: Floats, *, level: float = 0.95) -> Interval:
+        """The interval of a score whose row 0 is the set itself; resamples where it is undefined are left out."""
+        drawn = values_R[1:][~np.isnan(values_R[1:])]
+        tail = 100 * (1 - level) / 2
+        low, high = np.percentile(drawn, [tail, 100 - tail]) if drawn.size else (np.nan, np.nan)
+        return Interval(float(values_R[0]), float(low), float(high), level, self.unit, self.units, self.resamples)
+
+
 class Resampled:
     """Class totals of R resamples of one set of pictures: every score of every resample follows from them.
 
@@ -76,22 +112,10 @@ class Resampled:
         resamples: int = RESAMPLES,
         seed: int = 0,
     ) -> None:
-        if len(counts_NKK) == 0 or (groups is not None and len(groups) != len(counts_NKK)):
-            raise ValueError(f"{len(counts_NKK)} pictures with {None if groups is None else len(groups)} groups")
-        labels = (
-            np.unique(list(groups), return_inverse=True)[1] if groups is not None else np.zeros(len(counts_NKK), int)
-        )
-        grouped = int(labels.max()) + 1 >= MIN_GROUPS
-        self.unit = "groups" if grouped else "pictures"
-        unit_N = labels if grouped else np.arange(len(counts_NKK))
-        self.units = int(unit_N.max()) + 1
-        self.resamples = resamples
+        self.draws = Draws(len(counts_NKK), groups, resamples=resamples, seed=seed)
+        self.unit, self.units, self.resamples = self.draws.unit, self.draws.units, resamples
         totals_N3K = np.stack([np.einsum("nkk->nk", counts_NKK), counts_NKK.sum(2), counts_NKK.sum(1)], axis=1)
-        totals_U3K = np.zeros((self.units, *totals_N3K.shape[1:]))
-        np.add.at(totals_U3K, unit_N, totals_N3K)
-        drawn_RU = np.random.default_rng(seed).multinomial(self.units, np.full(self.units, 1 / self.units), resamples)
-        weights_RU = np.concatenate([np.ones((1, self.units)), drawn_RU])  # row 0: the set itself
-        totals = (weights_RU @ totals_U3K.reshape(self.units, -1)).reshape(len(weights_RU), *totals_U3K.shape[1:])
+        totals = self.draws.totals(totals_N3K)
         self.hits_RK, self.truth_RK, self.predicted_RK = totals[:, 0], totals[:, 1], totals[:, 2]
 
     @cached_property
@@ -112,10 +136,7 @@ class Resampled:
 
     def interval(self, values_R: Floats, *, level: float = 0.95) -> Interval:
         """The interval of a score whose row 0 is the set itself; resamples where it is undefined are left out."""
-        drawn = values_R[1:][~np.isnan(values_R[1:])]
-        tail = 100 * (1 - level) / 2
-        low, high = np.percentile(drawn, [tail, 100 - tail]) if drawn.size else (np.nan, np.nan)
-        return Interval(float(values_R[0]), float(low), float(high), level, self.unit, self.units, self.resamples)
+        return self.draws.interval(values_R, level=level)
 
 
 def miou_interval(

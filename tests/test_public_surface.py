@@ -16,10 +16,14 @@ VERBS = {
     *("check_data", "fix_data", "show_data"),
     *("pack_data", "list_packs", "clear_packs"),
     "convert_weights",
+    "calibrate",
     *("dry_run", "lr_find", "overfit_one_batch"),
     *("sweep", "resume_sweep"),
     *("finetune", "compare_transfers"),
     *("crossval", "resume_crossval", "soup"),
+    "compare",
+    "robustness",
+    "card",
 }
 GROUPED = {
     "make_streets",

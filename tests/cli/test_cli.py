@@ -203,6 +203,17 @@ def test_evaluate_predict_and_report_work_on_a_run_and_on_its_file(
     code, out, err = run("report", trained, capsys=capsys)
     assert code == 0, err
     assert (trained / "report.html").stat().st_size > 50_000
+    code, _, err = run("report", trained, "--budget-mb", "0.2", capsys=capsys)
+    assert (code, "allowed are 1 to 1000 megabytes" in err) == (2, True)
+
+    code, out, err = run("card", trained, capsys=capsys)
+    assert code == 0, err
+    assert out == (trained / "MODEL_CARD.md").read_text()
+    code, _, err = run("predict", trained, pictures, "-o", tmp_path / "safe", "--palette", "safe", capsys=capsys)
+    assert code == 0, err
+    safe = Image.open(tmp_path / "safe" / "val_00_color.png")
+    assert safe.getpalette()[:3] == [86, 180, 233]  # type: ignore[index]
+    assert np.array_equal(ids, np.asarray(safe))
 
 
 def test_evaluate_refuses_what_is_fixed_in_the_model_and_names_what_is_missing(

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from segwright.contracts import DataError, UserError
-from segwright.inference.predictor import Predictor, find_pictures, mean_shares, predict_paths
+from segwright.inference.predictor import Predictor, find_pictures, mean_abstained, mean_shares, predict_paths
 from tests.inference.fakes import RedSegmenter, random_rgb
 
 NAMES = ("road", "car", "sky")
@@ -235,3 +236,36 @@ def test_find_pictures_lists_each_once_in_order(tmp_path: Path) -> None:
         save(tmp_path / name)
     (tmp_path / "folder.png").mkdir()
     assert [p.name for p in find_pictures(tmp_path)] == ["a.PNG", "b.png", "c.jpeg"]
+
+
+class Unsure(RedSegmenter):
+    """As RedSegmenter, and the surer the redder: the best score is red / 32, the others are 0."""
+
+    def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        best = torch.nn.functional.one_hot(self.ids(image_BCHW).long(), self.num_classes).movedim(-1, 1)
+        return best * image_BCHW[:, :1] / 32
+
+
+def test_it_abstains_where_confidence_is_lower(tmp_path: Path) -> None:
+    rgb = save(tmp_path / "a.png", random_rgb(40, 60, 3))
+    red = rgb[..., 0].astype(np.float32)
+    confidence = 1 / (1 + 2 * np.exp(-red / 32))
+    predictor = Predictor(Unsure(NAMES), device="cpu", abstain_below=0.9)
+    [result] = predict_paths(predictor, tmp_path / "a.png", tmp_path / "out", legend=False)
+    silent = confidence < 0.9
+    ids = read_raw(result.outputs["ids"])[1]
+    assert np.array_equal(ids, np.where(silent, 255, rgb[..., 0] % 3))
+    assert np.array_equal(read_raw(result.outputs["color"])[1], ids)
+    assert result.abstained == pytest.approx(silent.mean())
+    assert mean_abstained([result, result]) == pytest.approx(silent.mean())
+    drawn = read_raw(result.outputs["overlay"])[1]
+    same = (drawn[silent] == rgb[silent]).all(1)
+    assert 0.6 < same.mean() < 0.9  # the picture, under grey lines
+    assert (drawn[silent][~same] == 160).all()
+    assert sum(mean_shares([result]).values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("below", [0, -0.1, 1.01, float("nan")])
+def test_a_confidence_is_a_share(below: float) -> None:
+    with pytest.raises(UserError, match="allowed are confidences above 0 and up to 1"):
+        Predictor(RedSegmenter(NAMES), device="cpu", abstain_below=below)

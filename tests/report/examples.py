@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,6 +15,7 @@ from segwright.evaluation.hardest import largest_region, showcase, worst_mistake
 from segwright.evaluation.result import Evaluation
 from segwright.labels import LabelClass, LabelSpace
 from segwright.report.content import MistakePicture, ReportPicture, RunReport
+from segwright.report.shelf import Look, fill_shelf
 
 Pixels = NDArray[np.uint8]
 NAMES = ("road", "building", "tree", "car", "pole", "train")  # there is never a train
@@ -176,6 +177,19 @@ def build(of: Sequence[Scene], evaluation: Evaluation, **fields: object) -> RunR
 def example() -> RunReport:
     of = scenes()
     return build(of, evaluate(of, space()))
+
+
+def looked_at(of: Sequence[Scene]) -> Look:
+    return lambda index: (of[index].image, of[index].truth, of[index].prediction)
+
+
+def galleried(count: int = 9, labels: LabelSpace | None = None) -> RunReport:
+    """As `example`, with the pictures behind the confusion matrix."""
+    of = scenes(count)
+    evaluation = evaluate(of, labels or space())
+    made = build(of, evaluation)
+    in_rows = [evaluation.names.index(picture.name) for picture in made.pictures]
+    return replace(made, shelf=fill_shelf(evaluation, looked_at(of), leave_out=in_rows))
 
 
 def hostile() -> RunReport:

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from segwright.evaluation.result import Evaluation
 from segwright.report.html import write_report
 from segwright.report.tables import level, whole_percent
+from tests.report.browser import CHROMIUM, Tab
 from tests.report.examples import NAMES, build, evaluate, example, hostile, scenes, space
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH (apt-get install chromium)")
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -38,29 +27,6 @@ def evaluation() -> Evaluation:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(example(), tmp_path_factory.mktemp("report") / "report.html")
-
-
-class Tab:
-    """A browser tab that notes what must not happen."""
-
-    def __init__(self, context: BrowserContext, file: Path) -> None:
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page = context.new_page()
-        self.page.set_default_timeout(5000)
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", self._refuse)
-        self.page.goto(file.as_uri())
-
-    def _refuse(self, dialog: Dialog) -> None:
-        self.complaints.append(dialog.message)
-        dialog.dismiss()
-
-    @property
-    def outside(self) -> list[str]:
-        return [url for url in self.requests if not url.startswith(("data:", "file:"))]
 
 
 @pytest.fixture(scope="module")
@@ -180,26 +146,6 @@ def test_the_toggle_works_by_keyboard(view: Page) -> None:
     expect(view.locator("input[value=prediction]")).to_be_checked()
 
 
-def test_pictures_enlarge_switch_and_close(view: Page) -> None:
-    viewer = view.locator("#viewer")
-    button = view.locator("article.row").nth(1).locator("button.view").nth(1)
-    button.click()
-    expect(viewer).to_be_visible()
-    expect(view.locator("#viewer-kind")).to_contain_text("Truth")
-    assert view.locator("#viewer-image").get_attribute("src") == button.locator("img").get_attribute("src")
-    view.keyboard.press("ArrowRight")
-    expect(view.locator("#viewer-kind")).to_contain_text("Prediction")
-    view.get_by_role("button", name="Previous view").click()
-    view.keyboard.press("ArrowLeft")
-    expect(view.locator("#viewer-kind")).to_contain_text("Image")
-    view.keyboard.press("Escape")
-    expect(viewer).to_be_hidden()
-    view.keyboard.press("Enter")  # focus is back on a picture
-    expect(viewer).to_be_visible()
-    view.get_by_role("button", name="Close").click()
-    expect(viewer).to_be_hidden()
-
-
 def test_charts_tell_their_values_by_pointer_and_keyboard(view: Page) -> None:
     chart = view.locator("svg.lines").first
     chart.scroll_into_view_if_needed()
@@ -232,7 +178,7 @@ def test_the_page_never_scrolls_sideways(chrome: Browser, file: Path, tmp_path: 
         file = write_report(report, tmp_path / "many.html")
     context = chrome.new_context()
     tab = Tab(context, file)
-    for width in (390, 768, 1280):
+    for width in (360, 768, 1280):
         tab.page.set_viewport_size({"width": width, "height": 844})
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
         assert tab.page.evaluate("document.body.scrollWidth") <= width
@@ -265,4 +211,7 @@ def test_the_page_reads_without_javascript(chrome: Browser, file: Path) -> None:
     expect(page.locator(".choice")).to_be_hidden()
     expect(page.locator("button.copy")).to_be_hidden()
     expect(page.locator("#viewer")).to_be_hidden()
+    expect(page.locator("#palette")).to_be_hidden()
+    truth = page.locator("article.row").first.locator("img").nth(1)
+    assert truth.evaluate("image => image.complete && image.naturalWidth") == 72  # shown in the class colours
     context.close()

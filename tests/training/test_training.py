@@ -69,7 +69,15 @@ def test_it_learns_and_writes_a_run(recipe: Path, tmp_path: Path) -> None:
     result = train(recipe, tmp_path / "runs", "training.epochs=25", "training.accumulation=1", "lr=0.03")
     assert result.miou > 0.8
     kept = {p.name for p in result.path.iterdir()}
-    assert kept >= {"recipe.yaml", "environment.json", "data.json", "metrics.jsonl", "checkpoints", "report.html"}
+    assert kept >= {
+        "recipe.yaml",
+        "environment.json",
+        "data.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "report.html",
+        "MODEL_CARD.md",
+    }
     resolved = load_recipe(result.path / "recipe.yaml").recipe
     weights = resolved.loss.args["class_weights"]
     assert len(weights) == 3

@@ -4,7 +4,10 @@ Each function imports what it needs when it is called, so that `import segwright
 """
 
 from segwright.api.before import dry_run, lr_find, overfit_one_batch
+from segwright.api.calibrate import calibrate
+from segwright.api.cards import card
 from segwright.api.check import check_data, fix_data
+from segwright.api.compare import compare
 from segwright.api.convert import convert_weights
 from segwright.api.finetune import compare_transfers, finetune
 from segwright.api.folds import crossval, resume_crossval, soup
@@ -13,6 +16,7 @@ from segwright.api.labels import label_space, list_labels, map_labels
 from segwright.api.looking import features, gradcam, receptive_field, summary
 from segwright.api.models import describe_model, list_models
 from segwright.api.pack import clear_packs, list_packs, pack_data
+from segwright.api.robustness import robustness
 from segwright.api.show import show_data
 from segwright.api.showing import WIDTH, new_console
 from segwright.api.splits import split_data
@@ -36,8 +40,11 @@ __all__ = [
     "RUNS",
     "WIDTH",
     "TrainResult",
+    "calibrate",
+    "card",
     "check_data",
     "clear_packs",
+    "compare",
     "compare_transfers",
     "convert_weights",
     "crossval",
@@ -67,6 +74,7 @@ __all__ = [
     "resume",
     "resume_crossval",
     "resume_sweep",
+    "robustness",
     "show_data",
     "soup",
     "split_data",

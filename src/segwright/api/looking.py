@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,9 @@ def summary(
     """Layers of an architecture (by name), a recipe, a run or a model file: shapes, parameters, operations, memory."""
     from segwright.models.summary import summarise
 
-    return summarise(open_model(source, num_classes=num_classes, runs=runs).architecture, size)
+    model = open_model(source, num_classes=num_classes, runs=runs)
+    fitted = () if model.temperature is None else tuple(model.temperature.tolist())
+    return replace(summarise(model.architecture, size), temperature=fitted)
 
 
 def receptive_field(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segwright.api.scoring import check_data_keys, score_files, scored_set
 from segwright.api.showing import counting, new_console
 from segwright.contracts import UserError
 
@@ -120,21 +121,26 @@ def resume(
 
 
 def finish_training(run: Run, console: Console) -> TrainResult:
-    """Score a trained run's best model and write its report; several processes share the scoring."""
+    """Score a trained run's best model, write its report and its model card; several processes share the scoring."""
+    from segwright.api.cards import card
     from segwright.training.distributed import team as together
 
     with together() as team:
         team.meet()  # the best model is on disk when the first process is here
         evaluation = evaluate(run.path, console=console)
         report = write_report(run.path, console=console) if team.first else run.report_file
+        if team.first:
+            card(run.path, console=console)
     return TrainResult(run.path, evaluation, report)
 
 
 def evaluate(
-    source: str | Path,
+    source: str | Path | None,
     overrides: Sequence[str] = (),
     *,
     ensemble: Sequence[str | Path] = (),
+    predictions: str | Path | None = None,
+    prediction_ids: str | None = None,
     split: str | None = None,
     protocol: str | None = None,
     labels: str | None = None,
@@ -146,6 +152,8 @@ def evaluate(
     """Score a run's best model, or a .safetensors file, on a labelled split, at the pictures' original size.
 
     overrides: `data.*` keys, to score on other data than the run's own (a bare model file needs data.name and data.root).
+    predictions: score the files of this folder instead of a model; source is then a run, for its data, or None, and the
+    overrides say which data. prediction_ids: `label` or `train`, what the files' numbers are; see `evaluation.predictions`.
     ensemble: further models, whose class probabilities are averaged with this one's.
     labels: label space to score in (a name or a .yaml file), in which truth and predictions are told; by default the
     recipe's `score_labels`, else the model's.
@@ -153,13 +161,29 @@ def evaluate(
     The result is saved as evaluation/SPLIT.json in the run, when the run's own data was scored by its model alone.
     Several processes share the pictures, and all return the same result.
     """
-    from segwright.build import build_scored_set, build_space, pick_device, prediction_map, score_space
+    from segwright.build import build_space, pick_device, prediction_map, score_space
     from segwright.evaluation.evaluate import evaluate as score
     from segwright.evaluation.measures import find_measures
+    from segwright.metrics.protocols import find_protocol
     from segwright.models.converted import in_space
     from segwright.recipe import load_recipe
+    from segwright.runs import find_run
     from segwright.training.distributed import team as together
 
+    if predictions is not None:
+        return score_files(
+            Path(predictions),
+            None if source is None else find_run(source, runs=Path(runs)),
+            overrides,
+            ids=prediction_ids,
+            split=split,
+            protocol=protocol,
+            labels=labels,
+            measures=measures,
+            console=console or new_console(),
+        )
+    if source is None:
+        raise UserError("what to score is missing: a run or a model file, or --predictions DIR.")
     with together() as team:
         console = team.console(console or new_console())
         segmenter, checkpoint, run = _model(source, Path(runs))
@@ -170,7 +194,8 @@ def evaluate(
         split = split or data.val
         own_space = score_space(load_recipe(run.recipe_file).recipe) if run else segmenter.labels
         space = own_space if labels is None else build_space(labels, "--labels")
-        dataset = build_scored_set(data, split, space)
+        rule = find_protocol(protocol or default_protocol)
+        dataset = scored_set(data, split, space, rule, console)
         with counting(console, f"scoring {split}") as progress:
             result = score(
                 in_space(segmenter, prediction_map(segmenter.labels, space)),
@@ -178,7 +203,7 @@ def evaluate(
                 run=name,
                 checkpoint="ensemble" if ensemble else checkpoint.name,
                 split=split,
-                protocol=protocol or default_protocol,
+                protocol=rule.name,
                 device=pick_device(device),
                 precision="fp32",
                 memory_format="channels_last",
@@ -203,6 +228,8 @@ def predict(
     ensemble: bool = False,
     write: Sequence[str] = ("overlay", "color", "ids"),
     opacity: float = 0.5,
+    palette: str = "official",
+    abstain_below: float | None = None,
     labels: str | None = None,
     device: str = "auto",
     runs: Path = RUNS,
@@ -211,6 +238,8 @@ def predict(
     """Segment a picture or a folder of pictures with one or more models.
 
     ensemble: all models together as one, the mean of their class probabilities.
+    palette: `official`, the label space's own colours, or `safe`, which colour-blind people can tell apart.
+    abstain_below: pixels of less confidence (0..1) get no class but 255; `calibrate` says which value keeps a wished risk.
     labels: label space in which the predictions are told (a name or a .yaml file); by default each model's own.
     Writes STEM_overlay, STEM_color and STEM_ids into `out` (into out/RUN for several models). Returns the files by model.
     """
@@ -226,7 +255,7 @@ def predict(
         segmenter, name = _ensemble(source, Path(runs)) if ensemble else _named(source[0], Path(runs))
         console.print(f"{name}: licence of the weights: {segmenter.licence}", highlight=False, markup=False)
         told = None if space is None else prediction_map(segmenter.labels, space)
-        predictor = Predictor(in_space(segmenter, told), device=pick_device(device))
+        predictor = Predictor(in_space(segmenter, told), device=pick_device(device), abstain_below=abstain_below)
         target = Path(out) / name if several else Path(out)
         with counting(console, "predicting") as progress:
             found[name] = predict_paths(
@@ -235,14 +264,20 @@ def predict(
                 target,
                 write=tuple(write),
                 opacity=opacity,
+                palette=palette,
                 skip=Path(out),
                 progress=progress,
             )
     return found
 
 
-def write_report(source: str | Path, *, runs: Path = RUNS, console: Console | None = None) -> Path:
-    """Write the run's report.html again from what the run holds (evaluating first if it was never scored)."""
+def write_report(
+    source: str | Path, *, budget_mb: float = 15, runs: Path = RUNS, console: Console | None = None
+) -> Path:
+    """Write the run's report.html again from what the run holds (evaluating first if it was never scored).
+
+    budget_mb: size of the page in megabytes, 1 or more; it decides how many pictures are in it, and how fine.
+    """
     from segwright.build import build_scored_set, prediction_map
     from segwright.evaluation.result import Evaluation
     from segwright.models.converted import in_space
@@ -251,6 +286,8 @@ def write_report(source: str | Path, *, runs: Path = RUNS, console: Console | No
     from segwright.report.compose import compose
     from segwright.runs import find_run
 
+    if not 1 <= budget_mb <= 1000:
+        raise UserError(f"budget_mb is {budget_mb}; allowed are 1 to 1000 megabytes. A report has 15 unless told otherwise.")
     console = console or new_console()
     run = find_run(source, runs=Path(runs))
     recipe = load_recipe(run.recipe_file).recipe
@@ -259,7 +296,8 @@ def write_report(source: str | Path, *, runs: Path = RUNS, console: Console | No
     segmenter, _, _ = _model(run.path, Path(runs))
     dataset = build_scored_set(recipe.data, evaluation.split, evaluation.space)
     seen = in_space(segmenter, prediction_map(segmenter.labels, evaluation.space))
-    return html.write_report(compose(run, recipe, evaluation, seen, dataset), run.report_file)
+    content = compose(run, recipe, evaluation, seen, dataset, budget=round(budget_mb * 1e6))
+    return html.write_report(content, run.report_file)
 
 
 def doctor(*, runs: Path = RUNS) -> list[Finding]:
@@ -318,12 +356,7 @@ def _data_of(run: Run | None, segmenter: Segmenter, overrides: Sequence[str]) ->
     from segwright.recipe import load_recipe
     from segwright.recipe.loading import data_from
 
-    wrong = [o for o in overrides if not o.startswith(("data.", "root="))]
-    if wrong:
-        raise UserError(
-            f"'{wrong[0]}': evaluate takes data.* keys alone; everything else is fixed in the model. To score in another "
-            "label space, use --labels."
-        )
+    check_data_keys(overrides)
     if run is None and not any(o.startswith("data.name=") for o in overrides):
         raise UserError(
             "a model file alone does not say which pictures to score on. Add them, such as: "

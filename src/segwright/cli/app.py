@@ -26,13 +26,19 @@ from segwright.cli import data_split as _data_split  # noqa: F401
 from segwright.cli import data_stats as _data_stats  # noqa: F401
 from segwright.cli import looking
 from segwright.cli.before import lr_find, show_dry_run, show_overfit
+from segwright.cli.calibrate import calibrate
+from segwright.cli.cards import card
+from segwright.cli.compare import compare
 from segwright.cli.convert import convert
 from segwright.cli.crossval import crossval, soup
 from segwright.cli.data import data_app
+from segwright.cli.evaluate import EXAMPLES as EVALUATE_EXAMPLES
+from segwright.cli.evaluate import evaluate
 from segwright.cli.finetune import finetune
 from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, example
 from segwright.cli.labels import labels_app
 from segwright.cli.models import models_app
+from segwright.cli.robustness import robustness
 from segwright.cli.sweep import sweep
 from segwright.contracts import SegwrightError, UserError
 from segwright.runs.launch import note_error, place, start_several, without_option
@@ -48,6 +54,10 @@ app.add_typer(data_app, name="data")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")
 looking.register(app)
+app.command(epilog=EVALUATE_EXAMPLES)(evaluate)
+app.command(
+    epilog=example("segwright calibrate runs/latest", "segwright calibrate runs/latest --classwise --risk 0.05")
+)(calibrate)
 app.command(epilog=example("segwright convert old.pth --model denseaspp --labels cityscapes19 -o model.safetensors"))(
     convert
 )
@@ -63,6 +73,19 @@ app.command(
         "segwright crossval --resume runs/NAME",
     )
 )(crossval)
+app.command(
+    epilog=example(
+        "segwright compare runs/A runs/B runs/C --split test",
+        "segwright compare runs/A runs/B --no-speed --table markdown",
+    )
+)(compare)
+app.command(epilog=example("segwright card runs/latest"))(card)
+app.command(
+    epilog=example(
+        "segwright robustness runs/latest",
+        "segwright robustness runs/latest --corruption fog --corruption rain --severities 1-3 --pictures 100",
+    )
+)(robustness)
 app.command(epilog=example("segwright lr-find camvid-cpu data.root=DIR --plot rates.png"))(lr_find)
 app.command(epilog=example("segwright soup runs/A runs/B runs/C -o soup.safetensors --held-out val"))(soup)
 app.command(
@@ -198,56 +221,6 @@ def _show_training(result: api.TrainResult) -> None:
 
 @app.command(
     epilog=example(
-        "segwright evaluate runs/latest", "segwright evaluate model.safetensors data.name=camvid data.root=DIR"
-    )
-)
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A run, its name, or a .safetensors file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[data.KEY=VALUE]...", help="Other data to score on.")
-    ] = None,
-    ensemble: Annotated[
-        bool,
-        typer.Option("--ensemble", help="Further models may follow; all are scored as one, their mean probabilities."),
-    ] = False,
-    split: Annotated[str | None, typer.Option(help="Split to score; the validation split by default.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Scoring definition: pooled, camvid.")] = None,
-    labels: Annotated[
-        str | None, typer.Option(metavar="SPACE", help="Label space to score in; the model's by default.")
-    ] = None,
-    measure: Annotated[
-        list[str] | None, typer.Option(help="What else to measure; may be repeated. Default: all; none is fastest.")
-    ] = None,
-    device: Device = "auto",
-    runs: Runs = api.RUNS,
-    as_json: AsJson = False,
-) -> None:
-    """Score a model on labelled pictures, at their original size."""
-    quiet = console(as_json)
-    others = [text for text in overrides or [] if ensemble and "=" not in text]
-    if ensemble and not others:
-        raise UserError("--ensemble needs two models or more, such as: segwright evaluate runs/A runs/B --ensemble")
-    result = api.evaluate(
-        model,
-        [text for text in overrides or [] if text not in others],
-        ensemble=others,
-        split=split,
-        protocol=protocol,
-        labels=labels,
-        measures=measure or ("all",),
-        device=device,
-        runs=runs,
-        console=quiet,
-    )
-    if as_json:
-        if place()[0] == 0:
-            print(json.dumps(result.to_dict(), ensure_ascii=False))
-    else:
-        console().print(result.table())
-
-
-@app.command(
-    epilog=example(
         "segwright predict runs/latest photo.jpg -o out", "segwright predict runs/A runs/B DIR -o out --write overlay"
     )
 )
@@ -263,6 +236,12 @@ def predict(
         list[str] | None, typer.Option(help="overlay, color, ids; may be repeated. Default: all three.")
     ] = None,
     opacity: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the overlay's colours.")] = 0.5,
+    palette: Annotated[
+        str, typer.Option(help="Class colours: official, or safe for colour-blind readers.")
+    ] = "official",
+    abstain_below: Annotated[
+        float | None, typer.Option(metavar="P", help="No class (255) where confidence is lower, 0..1.")
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(metavar="SPACE", help="Label space to predict in; the model's by default.")
     ] = None,
@@ -282,23 +261,33 @@ def predict(
         ensemble=ensemble,
         write=write or ("overlay", "color", "ids"),
         opacity=opacity,
+        palette=palette,
+        abstain_below=abstain_below,
         labels=labels,
         device=device,
         runs=runs,
         console=console(),
     )
-    from segwright.inference.predictor import mean_shares
+    from segwright.inference.predictor import mean_abstained, mean_shares
 
     for name, files in found.items():
         shares = ", ".join(f"{label} {share:.0%}" for label, share in list(mean_shares(files).items())[:5])
         text = f"{name}: {len(files)} picture{'s' * (len(files) != 1)} → {out}  ({shares})"
+        text += f", {mean_abstained(files):.1%} without an answer" if abstain_below is not None else ""
         console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-@app.command(epilog=example("segwright report runs/latest"))
-def report(run: Annotated[str, typer.Argument(help="A run or its name.")], runs: Runs = api.RUNS) -> None:
+@app.command(epilog=example("segwright report runs/latest", "segwright report runs/latest --budget-mb 40"))
+def report(
+    run: Annotated[str, typer.Argument(help="A run or its name.")],
+    budget_mb: Annotated[
+        float, typer.Option("--budget-mb", help="Size of the page in megabytes: more pictures, or fewer.")
+    ] = 15,
+    runs: Runs = api.RUNS,
+) -> None:
     """Write a run's HTML report again."""
-    console().print(f"report  {api.write_report(run, runs=runs, console=console())}", highlight=False, soft_wrap=True)
+    written = api.write_report(run, budget_mb=budget_mb, runs=runs, console=console())
+    console().print(f"report  {written}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog=example("segwright recipes", "segwright recipes camvid-cpu training.epochs=50"))

@@ -66,7 +66,9 @@ def summary(
         print(json.dumps(content | {"rows": [by_name[name] for name in rows]}, ensure_ascii=False))
         return
     console().print(found.table(sort, limit))
-    console().print(found.memory_sentence(), highlight=False)
+    for sentence in (found.memory_sentence(), found.confidence_sentence()):
+        if sentence:
+            console().print(sentence, highlight=False)
 
 
 def features(

@@ -31,12 +31,12 @@ _OKLAB = [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922
           [0.0259040371, 0.7827717662, -0.8086757660]]  # fmt: skip
 
 
-def distinct_colors(count: int) -> list[RGB]:
-    """`count` different colours, none near black. The first seven are OKABE_ITO; each further one is as far as possible
-    from all before it, for normal, red-blind and green-blind eyes alike. Raises UserError above MAX_CLASSES."""
+def distinct_colors(count: int, start: tuple[RGB, ...] = OKABE_ITO) -> list[RGB]:
+    """`count` different colours: first those of `start`, then none near black, each as far as possible from all before
+    it, for normal, red-blind and green-blind eyes alike. Raises UserError above MAX_CLASSES."""
     if count > MAX_CLASSES:
         raise UserError(f"{count} classes are too many: allowed are 1..{MAX_CLASSES}.")
-    chosen = list(OKABE_ITO[:count])
+    chosen = list(start[:count])
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
     candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
     candidates = candidates[_appearances(candidates)[0, :, 0] > DARKEST]

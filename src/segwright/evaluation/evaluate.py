@@ -6,16 +6,29 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segwright.contracts import DataError, Dataset
-from segwright.evaluation.measures import build_measures
+from segwright.evaluation.measures import build_measures, find_measures
 from segwright.evaluation.result import Evaluation
 from segwright.inference.measure import measure
 from segwright.inference.running import Progress
 from segwright.inference.sharding import WHOLE, Shard
-from segwright.metrics.protocols import find_protocol
+from segwright.metrics.protocols import Protocol, find_protocol
 
 if TYPE_CHECKING:
     from segwright.models.converted import Converted
     from segwright.models.segmenter import Segmenter
+
+
+def with_protocol(measures: Sequence[str], rule: Protocol) -> tuple[str, ...]:
+    """Names of measures, and that of the protocol's own measure, which it cannot do without."""
+    return tuple(dict.fromkeys([*find_measures(measures), *([rule.measure] if rule.measure else [])]))
+
+
+def no_labels(split: str, pictures: int) -> DataError:
+    """What to raise where every mask of a split is void."""
+    return DataError(
+        f"split '{split}' has no labelled pixel: all {pictures} masks are void. "
+        "A test split without public labels looks like this; choose another split, or check the label space."
+    )
 
 
 def evaluate(
@@ -37,13 +50,14 @@ def evaluate(
 
     run, checkpoint, split: where model and data come from; kept in the result. protocol: a name in PROTOCOLS.
     measures: names in MEASURES; what cannot be measured on this data or with this model is left out.
-    The rest as in `measure`. Raises UserError for an unknown protocol, before anything runs; DataError for an empty
-    split, and for one without a single labelled pixel.
+    The rest as in `measure`. Raises UserError for an unknown protocol and for one that does not score these classes,
+    before anything runs; DataError for an empty split, and for one without a single labelled pixel.
     """
-    rule = find_protocol(protocol)
+    rule = find_protocol(protocol).for_space(segmenter.labels)
+    rule.check(segmenter.labels)
     if len(dataset) == 0:
         raise DataError(f"split '{split}' has no pictures: there is nothing to score. Choose another split.")
-    chosen = build_measures(measures, segmenter, dataset)
+    chosen = build_measures(with_protocol(measures, rule), segmenter, dataset)
     measured = measure(
         segmenter,
         dataset,
@@ -54,11 +68,9 @@ def evaluate(
         progress=progress,
         shard=shard,
     )
-    if not measured.counts_NKK.any():
-        raise DataError(
-            f"split '{split}' has no labelled pixel: all {len(dataset)} masks are void. "
-            "A test split without public labels looks like this; choose another split, or check the label space."
-        )
+    counts_NKK = rule.without_void(measured.counts_NKK)
+    if not counts_NKK.any():
+        raise no_labels(split, len(dataset))
     return Evaluation(
         run=run,
         checkpoint=checkpoint,
@@ -67,8 +79,8 @@ def evaluate(
         space=segmenter.labels,
         names=tuple(dataset.names),
         groups=tuple(dataset.groups),
-        counts_NKK=measured.counts_NKK,
-        ignored_N=measured.ignored_N,
+        counts_NKK=counts_NKK,
+        ignored_N=measured.ignored_N + (measured.counts_NKK - counts_NKK).sum((1, 2)),
         seconds=measured.seconds,
         measures={one.name: one.result(measured.arrays[one.name], dataset.groups) for one in chosen},
         arrays={f"{name}.{key}": v for name, found in measured.arrays.items() for key, v in found.items()},

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.evaluation.result import Evaluation
-from segwright.metrics.protocols import find_protocol
+from segwright.metrics.protocols import Protocol, find_protocol
 from segwright.metrics.scores import Floats, Scores
 
 NO_BREAK = "\u202f"  # narrow no-break space: between digits and before a unit
@@ -138,18 +138,18 @@ def showcase(evaluation: Evaluation, *, best: int = 2, median: int = 2, worst: i
     return Showcase(highest, tuple(middle[start : start + median]), lowest)
 
 
-def correction_gain(scores: Scores, *, protocol: str = "pooled") -> Floats:
+def correction_gain(scores: Scores, *, protocol: str | Protocol = "pooled") -> Floats:
     """float64 [K, K]: how much the protocol's mIoU rises when all pixels of truth a, predicted b, turn into hits of a.
 
     The diagonal and confusions without pixels are 0. A class that only exists as this mistake disappears with it.
     """
-    rule = find_protocol(protocol)
+    rule = find_protocol(protocol) if isinstance(protocol, str) else protocol
     wrong_KK = scores.counts_KK - np.diag(scores.counts_KK.diagonal())
     hits_K = scores.counts_KK.diagonal()
     union_K = scores.support + scores.predicted - hits_K
     iou_K = rule.iou(scores)
     counted = int((~np.isnan(iou_K)).sum())
-    if not wrong_KK.any():
+    if not wrong_KK.any() or not counted:
         return np.zeros(wrong_KK.shape)
     gained_KK = wrong_KK / np.maximum(union_K, 1)[:, None]  # a: its union stays, its hits grow
     left_KK = union_K[None] - wrong_KK  # b: its union shrinks, its hits stay
@@ -157,7 +157,7 @@ def correction_gain(scores: Scores, *, protocol: str = "pooled") -> Floats:
     rise_KK = gained_KK + relieved_KK - np.divide(hits_K, np.maximum(union_K, 1))[None]
     total = float(np.nansum(iou_K))
     vanishes_KK = (left_KK == 0) & (wrong_KK > 0)
-    classes_KK = counted - (vanishes_KK & (not rule.all_classes))
+    classes_KK = counted - (vanishes_KK & ~np.isnan(iou_K) & (not rule.all_classes))
     mean_after_KK = (total + rise_KK) / classes_KK
     return np.where(wrong_KK > 0, mean_after_KK - total / counted, 0.0)
 
@@ -168,7 +168,7 @@ def worst_mistakes(evaluation: Evaluation, *, count: int = 3, pictures: int = 3)
     Each is judged alone: their gains do not simply add up. Fewer than `count` come back when fewer exist.
     """
     scores = evaluation.scores
-    gain_KK = correction_gain(scores, protocol=evaluation.protocol)
+    gain_KK = correction_gain(scores, protocol=evaluation.rule)
     names = evaluation.space.class_names
     order = np.argsort(-gain_KK, axis=None, kind="stable")[:count]
     found = []

@@ -17,7 +17,7 @@ from segwright.contracts import DataError, UserError
 from segwright.files import atomic_path, write_text
 from segwright.labels import LabelSpace
 from segwright.metrics.protocols import Protocol, find_protocol
-from segwright.metrics.scores import Scores, scores
+from segwright.metrics.scores import Floats, Scores, scores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,6 +33,8 @@ class Evaluation:
     ignored_N: int64 [N], the pixels left out in each picture.
     protocol: the scoring definition that goes with every number, such as "pooled".
     seconds: wall time of decoding, prediction and counting together.
+    missed_NK: int64 [N, K], true pixels for which a prediction file names no class; None where there are none, as always
+    with a model.
     measures: what else was measured, by name of the measure. arrays: its rows, "measure.array" -> [N, ...].
     """
 
@@ -46,6 +48,7 @@ class Evaluation:
     counts_NKK: NDArray[np.int64]
     ignored_N: NDArray[np.int64]
     seconds: float
+    missed_NK: NDArray[np.int64] | None = None
     measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -58,17 +61,32 @@ class Evaluation:
     @cached_property
     def scores(self) -> Scores:
         """Every score of the pooled counts."""
-        return scores(self.counts_KK)
+        return scores(self.counts_KK, None if self.missed_NK is None else self.missed_NK.sum(0))
+
+    @cached_property
+    def rule(self) -> Protocol:
+        """The definition behind `protocol`, for these classes."""
+        return find_protocol(self.protocol).for_space(self.space)
 
     @property
-    def rule(self) -> Protocol:
-        """The definition behind `protocol`."""
-        return find_protocol(self.protocol)
+    def official(self) -> Mapping[str, Any]:
+        """What the protocol's own measure found: `classes`, maybe `categories`, and `averages`; empty for none."""
+        return self.measures.get(self.rule.measure, {}) if self.rule.measure else {}
 
     @property
     def miou(self) -> float:
         """mIoU under the protocol, 0..1; NaN when no pixel is labelled."""
-        return self.rule.mean_iou(self.scores)
+        if self.rule.counted:
+            return self.rule.mean_iou(self.scores)
+        return _number(self.official.get("averages", {}).get("iou"))
+
+    @property
+    def iou_K(self) -> Floats:
+        """IoU of each class under the protocol, float64 [K]; NaN for a class that counts in no mean."""
+        if self.rule.counted:
+            return self.rule.iou(self.scores)
+        own = self.official.get("classes", {})
+        return np.array([_number(own.get(name, {}).get("iou")) for name in self.space.class_names])
 
     @property
     def accuracy(self) -> float:
@@ -78,18 +96,19 @@ class Evaluation:
     @property
     def iou(self) -> dict[str, float | None]:
         """IoU by class name under the protocol, 0..1; None for a class that counts in no mean."""
-        values = self.rule.iou(self.scores).tolist()
+        values = self.iou_K.tolist()
         return {n: None if np.isnan(v) else v for n, v in zip(self.space.class_names, values, strict=True)}
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """Names of the classes that the mean does not count."""
-        return tuple(self.space.class_names[k] for k in self.rule.left_out(self.scores))
+        return tuple(self.space.class_names[k] for k in np.flatnonzero(np.isnan(self.iou_K)))
 
     @cached_property
     def images_K(self) -> NDArray[np.int64]:
         """int64 [K]: in how many pictures each class has true pixels."""
-        images_K: NDArray[np.int64] = (self.counts_NKK.sum(2) > 0).sum(0)
+        truth_NK = self.counts_NKK.sum(2) + (0 if self.missed_NK is None else self.missed_NK)
+        images_K: NDArray[np.int64] = (truth_NK > 0).sum(0)
         return images_K
 
     def table(self) -> Table:
@@ -112,17 +131,22 @@ class Evaluation:
             "definition": self.rule.sentence,
             "miou": None if np.isnan(self.miou) else self.miou,
             "iou": self.iou,
+            "headline": {n: None if np.isnan(v) else v for n, v in self.rule.numbers(self.scores).items()},
             "scores": self.scores.summary(),
             "seconds": self.seconds,
             "measures": self.measures,
             "labels": self.space.to_dict(),
-            "pictures": [
-                {"name": name, "group": group, "ignored": int(ignored), "counts": _sparse(counts_KK)}
-                for name, group, ignored, counts_KK in zip(
-                    self.names, self.groups, self.ignored_N, self.counts_NKK, strict=True
-                )
-            ],
+            "pictures": [self._picture(index) for index in range(len(self.names))],
         }
+
+    def _picture(self, index: int) -> dict[str, Any]:
+        found = {
+            "name": self.names[index],
+            "group": self.groups[index],
+            "ignored": int(self.ignored_N[index]),
+            "counts": _sparse(self.counts_NKK[index]),
+        }
+        return found if self.missed_NK is None else found | {"missed": self.missed_NK[index].tolist()}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, where: str = "evaluation") -> Evaluation:
@@ -143,6 +167,7 @@ class Evaluation:
                 counts_NKK=_dense([p["counts"] for p in pictures], space.num_classes),
                 ignored_N=np.array([p["ignored"] for p in pictures], np.int64),
                 seconds=float(content["seconds"]),
+                missed_NK=_missed(pictures, space.num_classes),
                 measures=dict(content.get("measures", {})),
             )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, UserError) as error:
@@ -186,6 +211,19 @@ class Evaluation:
 
 def _json(content: Any, indent: int | None = None) -> str:
     return json.dumps(content, indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _missed(pictures: list[dict[str, Any]], num_classes: int) -> NDArray[np.int64] | None:
+    if not any("missed" in p for p in pictures):
+        return None
+    missed = np.array([p["missed"] for p in pictures], np.int64)
+    if missed.shape != (len(pictures), num_classes) or missed.min() < 0:
+        raise ValueError("the missed pixels are not one count for each class")
+    return missed
 
 
 def _sparse(counts_KK: NDArray[np.int64]) -> list[list[int]]:

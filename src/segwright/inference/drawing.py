@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from segwright.contracts import IGNORE
+from segwright.data.safe_palette import safe_picture, safe_space
 from segwright.labels import LabelSpace
 
 RGB = NDArray[np.uint8]
 INK, PAPER, FRAME = (32, 36, 42), (255, 255, 255), (150, 156, 164)
+STRIPE = (160, 160, 160)
 
 
 def class_shares(ids_HW: NDArray[np.uint8], space: LabelSpace) -> dict[str, float]:
@@ -27,22 +29,28 @@ def class_shares(ids_HW: NDArray[np.uint8], space: LabelSpace) -> dict[str, floa
     return {space.class_names[k]: int(counts[k]) / total for k in order}
 
 
-def palette_picture(ids_HW: NDArray[np.uint8], space: LabelSpace) -> Image.Image:
+def palette_picture(ids_HW: NDArray[np.uint8], space: LabelSpace, *, safe: bool = False) -> Image.Image:
     """A palette picture: its indices are the class ids, its 256 palette entries the class colours (IGNORE is black).
 
+    safe: the colours of the safe palette, without its stripes, which no palette entry can hold.
     Viewers show colours, and Pillow's raw read (`np.asarray(Image.open(path))`) gives the ids back.
     """
     picture = Image.fromarray(ids_HW)
-    picture.putpalette(space.palette.tobytes())  # all 256 entries: short palettes make 1- to 4-bit files
+    picture.putpalette(
+        (safe_space(space) if safe else space).palette.tobytes()
+    )  # all 256 entries: short palettes make 1- to 4-bit files
     return picture
 
 
-def overlay(rgb_HWC: RGB, ids_HW: NDArray[np.uint8], space: LabelSpace, *, opacity: float = 0.5) -> RGB:
+def overlay(
+    rgb_HWC: RGB, ids_HW: NDArray[np.uint8], space: LabelSpace, *, opacity: float = 0.5, safe: bool = False
+) -> RGB:
     """The picture with class colours laid over it at `opacity` (0..1), and outlines where classes meet.
 
     rgb: uint8 [H, W, 3], RGB. ids: uint8 [H, W]; pixels that are IGNORE keep the picture. Returns uint8 [H, W, 3].
+    safe: colours, and beyond eight classes stripes, of the safe palette.
     """
-    colors = space.colorize(ids_HW)
+    colors = safe_picture(ids_HW, space) if safe else space.colorize(ids_HW)
     mixed = cv2.addWeighted(rgb_HWC, 1 - opacity, colors, opacity, 0)
     outline = _outline(ids_HW)
     strong = min(1.0, 1.7 * opacity)  # the outline is the class colour again, only denser
@@ -52,6 +60,15 @@ def overlay(rgb_HWC: RGB, ids_HW: NDArray[np.uint8], space: LabelSpace, *, opaci
     return np.asarray(mixed, np.uint8)
 
 
+def hatch_void(picture: RGB, ids_HW: NDArray[np.uint8]) -> RGB:
+    """The picture with grey diagonal lines where ids is IGNORE: uint8 [H, W, 3], a copy."""
+    period = max(8, ids_HW.shape[1] // 60)
+    rows, columns = np.ogrid[: ids_HW.shape[0], : ids_HW.shape[1]]
+    hatched = picture.copy()
+    hatched[(ids_HW == IGNORE) & ((rows + columns) % period < period // 4)] = STRIPE
+    return hatched
+
+
 def _outline(ids_HW: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """True for pixels beside a pixel of another class; two pixels wide in pictures of more than a megapixel."""
     size = 3 if ids_HW.size < 1_000_000 else 5
@@ -59,7 +76,7 @@ def _outline(ids_HW: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(ids_HW, kernel) != cv2.erode(ids_HW, kernel))
 
 
-def with_legend(picture: RGB, shares: Mapping[str, float], space: LabelSpace) -> RGB:
+def with_legend(picture: RGB, shares: Mapping[str, float], space: LabelSpace, *, safe: bool = False) -> RGB:
     """The picture with a strip below it: a swatch, the name and the share of pixels of each class in `shares`.
 
     Text grows with the picture. A picture too narrow for one entry gets white space to its right. Returns uint8 RGB.
@@ -67,7 +84,7 @@ def with_legend(picture: RGB, shares: Mapping[str, float], space: LabelSpace) ->
     height, width = picture.shape[:2]
     size = int(min(40, max(13, 0.016 * (width + height))))
     font = ImageFont.load_default(size)
-    colors = {item.name: item.color for item in space.classes}
+    places = {name: k for k, name in enumerate(space.class_names)}
     names = {name: shown if len(shown := name.strip()) <= 28 else f"{shown[:27]}…" for name in shares}
     values = {name: _percent(share) for name, share in shares.items()}
     name_width = max((font.getlength(text) for text in names.values()), default=0)
@@ -88,10 +105,16 @@ def with_legend(picture: RGB, shares: Mapping[str, float], space: LabelSpace) ->
         left, middle = margin + column * step, height + margin + row * line + line // 2
         top = middle - swatch // 2
         box = (left, top, left + swatch, top + swatch)
-        draw.rounded_rectangle(box, radius=max(2, swatch // 5), fill=colors[name], outline=FRAME)
+        canvas.paste(_swatch(places[name], swatch, space, safe), box[:2])
+        draw.rounded_rectangle(box, radius=max(2, swatch // 5), outline=FRAME)
         draw.text((left + swatch + gap, middle), names[name], INK, font, anchor="lm")
         draw.text((left + entry, middle), values[name], INK, font, anchor="rm")
     return np.asarray(canvas)
+
+
+def _swatch(k: int, size: int, space: LabelSpace, safe: bool) -> Image.Image:
+    ids_HW = np.full((size + 1, size + 1), k, np.uint8)
+    return Image.fromarray(safe_picture(ids_HW, space) if safe else space.colorize(ids_HW))
 
 
 def _percent(share: float) -> str:

@@ -14,19 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from segwright.build import pick_device
-from segwright.contracts import DataError, UserError
+from segwright.contracts import IGNORE, DataError, UserError
 from segwright.data.reading import SUFFIXES, read_image
+from segwright.data.safe_palette import PALETTES
 from segwright.files import atomic_path
-from segwright.inference.drawing import class_shares, overlay, palette_picture, with_legend
+from segwright.inference.drawing import class_shares, hatch_void, overlay, palette_picture, with_legend
 from segwright.inference.running import FORMATS, Progress, as_image, check_mode, computing, read_ahead
 from segwright.labels import LabelSpace
+from segwright.metrics.calibration import confidence_map
+from segwright.models.converted import Converted
 
 if TYPE_CHECKING:
-    from segwright.models.converted import Converted
     from segwright.models.segmenter import Segmenter
 
 KINDS = ("overlay", "color", "ids")
@@ -38,7 +41,10 @@ class Predictor:
     """A segmenter ready to predict: moved to the device, in evaluation mode, in the wanted precision.
 
     device: `auto`, `cpu`, `cuda`, ... precision: fp32, bf16 or fp16. memory_format: contiguous or channels_last.
+    abstain_below: pixels of less confidence (the largest class probability, 0..1) get no class but IGNORE; this takes the
+    memory of one picture's scores.
     The segmenter itself is moved and switched, not a copy.
+    Raises UserError for a multi-label space, and for abstaining in another label space than the model's.
     """
 
     def __init__(
@@ -48,8 +54,11 @@ class Predictor:
         device: str = "auto",
         precision: str = "fp32",
         memory_format: str = "contiguous",
+        abstain_below: float | None = None,
     ) -> None:
         check_mode(precision, memory_format)
+        if abstain_below is not None:
+            _check_abstaining(segmenter, abstain_below)
         if not segmenter.labels.exclusive:
             raise UserError(
                 f"label space '{segmenter.labels.name}' is multi-label; only exclusive spaces can be drawn."
@@ -57,6 +66,7 @@ class Predictor:
         self.device = pick_device(device)
         self.precision = precision
         self.memory_format = memory_format
+        self.abstain_below = abstain_below
         self.segmenter = segmenter.to(self.device).to(memory_format=FORMATS[memory_format]).eval()
 
     @property
@@ -64,7 +74,7 @@ class Predictor:
         return self.segmenter.labels
 
     def predict(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3] in RGB order, any size from 1×1 -> uint8 [H, W] class ids, 0..K-1.
+        """uint8 [H, W, 3] in RGB order, any size from 1×1 -> uint8 [H, W] class ids, 0..K-1, or IGNORE where it abstains.
 
         Raises DataError for another dtype or shape.
         """
@@ -74,8 +84,24 @@ class Predictor:
                 "Convert it (16-bit and float to 0..255, grey to three channels), or read the file with `read_image`."
             )
         with computing(self.device, self.precision):
-            ids = self.segmenter.ids(as_image(image, self.device, self.memory_format))
-        return np.asarray(ids[0].cpu().numpy(), np.uint8)
+            picture = as_image(image, self.device, self.memory_format)
+            if self.abstain_below is None:
+                ids_HW = self.segmenter.ids(picture)[0]
+            else:
+                logits_KHW = self.segmenter(picture)[0]
+                ids_HW = logits_KHW.max(0).indices.to(torch.uint8)
+                ids_HW[confidence_map(logits_KHW) < self.abstain_below] = IGNORE
+        return np.asarray(ids_HW.cpu().numpy(), np.uint8)
+
+
+def _check_abstaining(segmenter: Segmenter | Converted, below: float) -> None:
+    if not 0 < below <= 1:
+        raise UserError(f"abstain_below is {below}; allowed are confidences above 0 and up to 1, such as 0.6.")
+    if isinstance(segmenter, Converted):
+        raise UserError(
+            f"the model is confident of its own classes, not of those of label space '{segmenter.labels.name}'. Leave out "
+            "either the label space or abstaining."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +109,8 @@ class PredictedFile:
     """What was written for one picture.
 
     outputs: `overlay`, `color`, `ids` -> file. height, width: of the picture, pixels.
-    shares: class name -> share of its pixels, 0..1, the largest first.
+    shares: class name -> share of its pixels that have a class, 0..1, the largest first. abstained: share of all its
+    pixels that got none, 0..1.
     """
 
     source: Path
@@ -91,16 +118,24 @@ class PredictedFile:
     height: int
     width: int
     shares: Mapping[str, float]
+    abstained: float = 0.0
 
 
 def mean_shares(files: Sequence[PredictedFile]) -> dict[str, float]:
-    """Class name -> share of all pixels of all pictures together, 0..1, the largest first."""
+    """Class name -> share of the pixels of all pictures together that have a class, 0..1, the largest first."""
     pixels: Counter[str] = Counter()
-    total = sum(f.height * f.width for f in files)
     for file in files:
+        answered = file.height * file.width * (1 - file.abstained)
         for name, share in file.shares.items():
-            pixels[name] += round(share * file.height * file.width)
+            pixels[name] += round(share * answered)
+    total = max(1, pixels.total())
     return {name: count / total for name, count in pixels.most_common()}
+
+
+def mean_abstained(files: Sequence[PredictedFile]) -> float:
+    """Share of all pixels of all pictures that got no class, 0..1; 0 without pictures."""
+    total = sum(f.height * f.width for f in files)
+    return sum(f.abstained * f.height * f.width for f in files) / max(1, total)
 
 
 def predict_paths(
@@ -112,6 +147,7 @@ def predict_paths(
     opacity: float = 0.5,
     legend: bool = True,
     overlay_format: str = "png",
+    palette: str = "official",
     skip: Path | None = None,
     progress: Progress | None = None,
 ) -> list[PredictedFile]:
@@ -123,13 +159,16 @@ def predict_paths(
     - `STEM_ids.png`: an 8-bit grey PNG of class ids 0..K-1 (not the raw values of the masks trained on: these are
       `labels.decode(ids)`).
 
+    Where the predictor abstains, the overlay is hatched, and both masks hold IGNORE (255; black in `color`).
+    palette: of overlays and colour masks: `official`, the label space's own colours, or `safe`, which colour-blind people
+    can tell apart (with stripes beyond eight classes).
     write: which of `overlay`, `color`, `ids`. skip: a folder of results that is not searched for pictures, besides `out`.
     Subfolders are kept; where two pictures share a stem (a.jpg, a.png) their
     full names take its place. Existing results are replaced, each atomically. Pictures turned by EXIF come out upright.
     Raises UserError for wrong arguments before anything is written. Unreadable pictures are collected: the others are
     written, then DataError lists them.
     """
-    _check_options(write, opacity, overlay_format)
+    _check_options(write, opacity, overlay_format, palette)
     pictures = find_pictures(source, skip or out)
     stems = _stems(pictures, source)
     _make_folder(out)
@@ -149,11 +188,25 @@ def predict_paths(
                 if writing is not None:
                     writing.result()
                 writing = writer.submit(
-                    _write, image, ids, predictor.labels, outputs, opacity, shares if legend else None
+                    _write,
+                    image,
+                    ids,
+                    predictor.labels,
+                    outputs,
+                    opacity,
+                    shares if legend else None,
+                    palette == "safe",
                 )
                 height, width = ids.shape
                 done.append(
-                    PredictedFile(source=pictures[index], outputs=outputs, height=height, width=width, shares=shares)
+                    PredictedFile(
+                        source=pictures[index],
+                        outputs=outputs,
+                        height=height,
+                        width=width,
+                        shares=shares,
+                        abstained=float((ids == IGNORE).mean()),
+                    )
                 )
             if progress is not None:
                 progress(index + 1, len(pictures))
@@ -204,7 +257,9 @@ def _stems(pictures: list[Path], source: Path) -> list[Path]:
     return stems if len({str(s).casefold() for s in stems}) == len(stems) else relative
 
 
-def _check_options(write: Sequence[str], opacity: float, overlay_format: str) -> None:
+def _check_options(write: Sequence[str], opacity: float, overlay_format: str, palette: str) -> None:
+    if palette not in PALETTES:
+        raise UserError(f"palette is {palette!r}; allowed are {' or '.join(PALETTES)}.")
     if unknown := [kind for kind in write if kind not in KINDS]:
         raise UserError(f"write holds {unknown[0]!r}; allowed are {', '.join(KINDS)}.")
     if not write:
@@ -237,13 +292,14 @@ def _write(
     outputs: Mapping[str, Path],
     opacity: float,
     legend: Mapping[str, float] | None,
+    safe: bool,
 ) -> None:
     for kind, path in outputs.items():
         if kind == "overlay":
-            drawn = overlay(image, ids, space, opacity=opacity)
-            picture = Image.fromarray(drawn if legend is None else with_legend(drawn, legend, space))
+            drawn = hatch_void(overlay(image, ids, space, opacity=opacity, safe=safe), ids)
+            picture = Image.fromarray(drawn if legend is None else with_legend(drawn, legend, space, safe=safe))
         else:
-            picture = palette_picture(ids, space) if kind == "color" else Image.fromarray(ids)
+            picture = palette_picture(ids, space, safe=safe) if kind == "color" else Image.fromarray(ids)
         _save(picture, path)
 
 

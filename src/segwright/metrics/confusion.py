@@ -27,20 +27,37 @@ def confusion(labels: Tensor, predictions: Tensor, num_classes: int, *, source: 
     _check_form(labels, predictions, num_classes)
     if predictions.numel() and int(predictions.max()) >= num_classes:
         raise DataError(_out_of_range(labels, predictions, num_classes, source))
-    # One bin for each label value 0..255 and class: no pass over the pixels is needed to drop void or to check labels.
-    # Neighbours mostly have the same class, and adding to one bin again waits for the last addition to reach memory:
-    # columns count into several tables in turn ("lanes"), summed at the end.
-    bins = LABEL_VALUES * num_classes
-    lanes = max(1, min(MAX_LANES, INT16_MAX // bins))
-    dtype = torch.int16 if bins <= INT16_MAX else torch.int32
-    index = predictions.to(dtype).add_(labels.to(dtype), alpha=num_classes)
-    if lanes > 1:
-        index += (torch.arange(labels.shape[-1], device=labels.device) % lanes * bins).to(dtype)
-    counts = torch.bincount(index.reshape(-1), minlength=lanes * bins)
-    counts = counts.view(lanes, LABEL_VALUES, num_classes).sum(0)
+    counts = _tally(labels, predictions, num_classes)
     if counts[num_classes:IGNORE].any():
         raise DataError(_out_of_range(labels, predictions, num_classes, source))
     return counts[:num_classes]
+
+
+def value_counts(labels: Tensor, values: Tensor) -> Tensor:
+    """Count pixels by [label value, value in a prediction file], whatever the values mean.
+
+    labels, values: uint8 of one shape. Returns int64 [256, 256].
+    """
+    columns = int(values.max()) + 1 if values.numel() else 1
+    counts = torch.zeros((LABEL_VALUES, LABEL_VALUES), dtype=torch.int64)
+    counts[:, :columns] = _tally(labels, values, columns)
+    return counts
+
+
+def _tally(labels: Tensor, predictions: Tensor, columns: int) -> Tensor:
+    """int64 [256, columns]: pixels by [label value, prediction], for predictions below `columns`."""
+    # One bin for each label value 0..255 and class: no pass over the pixels is needed to drop void or to check labels.
+    # Neighbours mostly have the same class, and adding to one bin again waits for the last addition to reach memory:
+    # columns count into several tables in turn ("lanes"), summed at the end.
+    bins = LABEL_VALUES * columns
+    lanes = max(1, min(MAX_LANES, INT16_MAX // bins))
+    dtype = torch.int16 if bins <= INT16_MAX else torch.int32
+    index = predictions.to(dtype).add_(labels.to(dtype), alpha=columns)
+    if lanes > 1:
+        index += (torch.arange(labels.shape[-1], device=labels.device) % lanes * bins).to(dtype)
+    counts = torch.bincount(index.reshape(-1), minlength=lanes * bins)
+    counts = counts.view(lanes, LABEL_VALUES, columns).sum(0)
+    return counts
 
 
 def _check_form(labels: Tensor, predictions: Tensor, num_classes: int) -> None:

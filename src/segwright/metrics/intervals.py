@@ -100,6 +100,7 @@ class Resampled:
 
     counts_NKK: int64 [N, K, K], pixels [truth, predicted] of each picture. groups: one name a picture, or None for
     none. With MIN_GROUPS groups or more, whole groups are drawn with replacement, else pictures.
+    missed_NK: int64 [N, K], true pixels that got no class (`Scores.missed_K`); None for none.
     Two sets of counts of the same pictures, resampled with the same seed, are drawn alike: their differences are paired.
     Raises ValueError for no pictures or a wrong number of groups (a mistake of the caller).
     """
@@ -109,12 +110,14 @@ class Resampled:
         counts_NKK: NDArray[np.int64],
         groups: Sequence[str] | None = None,
         *,
+        missed_NK: NDArray[np.int64] | None = None,
         resamples: int = RESAMPLES,
         seed: int = 0,
     ) -> None:
         self.draws = Draws(len(counts_NKK), groups, resamples=resamples, seed=seed)
         self.unit, self.units, self.resamples = self.draws.unit, self.draws.units, resamples
-        totals_N3K = np.stack([np.einsum("nkk->nk", counts_NKK), counts_NKK.sum(2), counts_NKK.sum(1)], axis=1)
+        truth_NK = counts_NKK.sum(2) if missed_NK is None else counts_NKK.sum(2) + missed_NK
+        totals_N3K = np.stack([np.einsum("nkk->nk", counts_NKK), truth_NK, counts_NKK.sum(1)], axis=1)
         totals = self.draws.totals(totals_N3K)
         self.hits_RK, self.truth_RK, self.predicted_RK = totals[:, 0], totals[:, 1], totals[:, 2]
 
@@ -126,7 +129,7 @@ class Resampled:
     def miou_R(self, protocol: str | Protocol = "pooled") -> Floats:
         """mIoU under a protocol; row 0 is the set itself."""
         rule = find_protocol(protocol) if isinstance(protocol, str) else protocol
-        iou_RK = np.where(self.truth_RK > 0, self.iou_RK, 0.0) if rule.all_classes else self.iou_RK
+        iou_RK = rule.counting(self.iou_RK, self.truth_RK)
         return _mean(iou_RK)
 
     @property
@@ -142,7 +145,7 @@ class Resampled:
 def miou_interval(
     counts_NKK: NDArray[np.int64], groups: Sequence[str] | None = None, *, protocol: str = "pooled", **options: Any
 ) -> Interval:
-    """mIoU with its interval. options: of `Resampled` (resamples, seed)."""
+    """mIoU with its interval. options: of `Resampled` (resamples, seed, missed_NK)."""
     resampled = Resampled(counts_NKK, groups, **options)
     return resampled.interval(resampled.miou_R(protocol))
 

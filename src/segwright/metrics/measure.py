@@ -25,6 +25,8 @@ class Scored:
     """One picture with its truth and its prediction, at its original size.
 
     index: place in the data set. rgb: uint8 [H, W, 3]. labels: uint8 [H, W], 0..K-1 or IGNORE. ids: uint8 [H, W], 0..K-1.
+    Where predictions are files, ids is IGNORE where a file names no class, and raw holds its numbers in the coding of the
+    label space's masks (`LabelClass.values`), which may tell ignored labels apart; raw is None for a model.
     instances: int32 [H, W] as the data set gives them, or None. logits: float32 [K, H, W] on the model's device, only
     for a measure that needs them.
     """
@@ -36,6 +38,7 @@ class Scored:
     ids: NDArray[np.uint8]
     instances: NDArray[np.int32] | None = None
     logits: Tensor | None = None
+    raw: NDArray[np.uint8] | None = None
 
 
 class Measure(ABC):
@@ -45,9 +48,18 @@ class Measure(ABC):
     name: ClassVar[str]
     needs_logits: ClassVar[bool] = False
     needs_instances: ClassVar[bool] = False
+    needs_rgb: ClassVar[bool] = True
+    """False: `Scored.rgb` may be empty, [0, 0, 3], so that prediction files are scored without decoding pictures."""
+    takes_void: ClassVar[bool] = False
+    """Whether ids may be IGNORE: a prediction file may name no class for a pixel, which is a miss."""
 
     def __init__(self, space: LabelSpace) -> None:
         self.space = space
+
+    @classmethod
+    def fits(cls, space: LabelSpace) -> bool:
+        """Whether it can be measured on the classes of a label space."""
+        return True
 
     @abstractmethod
     def begin(self, pictures: int) -> dict[str, Any]:

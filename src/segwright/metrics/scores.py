@@ -33,6 +33,12 @@ def mean_defined(values: Floats) -> float:
     return float(defined.mean()) if defined.size else float("nan")
 
 
+def mean_in_order(values: Floats) -> float:
+    """As `mean_defined`, added one by one from the first: the last bits of scripts that add in a loop."""
+    defined = values[~np.isnan(values)]
+    return float(np.cumsum(defined)[-1] / defined.size) if defined.size else float("nan")
+
+
 def iou_per_class(counts_KK: Counts) -> Floats:
     """Intersection over union, [K] in 0..1; NaN for a class in neither truth nor prediction."""
     hit_K = counts_KK.diagonal()
@@ -94,10 +100,13 @@ class Scores:
     """All scores of one matrix of counts, computed when asked for.
 
     counts_KK: int64 [K, K], pixels by [truth, predicted].
+    missed_K: int64 [K], true pixels of each class for which a prediction file names no class; None for none. They are
+    misses of their class and false pixels of no other.
     Arrays are float64 [K] in 0..1 with NaN where undefined; single numbers are floats in 0..1, NaN without pixels.
     """
 
     counts_KK: Counts
+    missed_K: Counts | None = None
 
     @property
     def num_classes(self) -> int:
@@ -107,7 +116,7 @@ class Scores:
     def support(self) -> Counts:
         """int64 [K]: true pixels of each class."""
         support_K: Counts = self.counts_KK.sum(1)
-        return support_K
+        return support_K if self.missed_K is None else support_K + self.missed_K
 
     @cached_property
     def predicted(self) -> Counts:
@@ -118,7 +127,11 @@ class Scores:
     @property
     def pixels(self) -> int:
         """Labelled pixels."""
-        return int(self.counts_KK.sum())
+        return int(self.support.sum())
+
+    @property
+    def _hits(self) -> Counts:
+        return self.counts_KK.diagonal()
 
     @cached_property
     def share(self) -> Floats:
@@ -137,12 +150,12 @@ class Scores:
 
     @cached_property
     def iou(self) -> Floats:
-        return iou_per_class(self.counts_KK)
+        return ratio(self._hits, self.support + self.predicted - self._hits)
 
     @cached_property
     def f1(self) -> Floats:
         """Equal to Dice."""
-        return f1_per_class(self.counts_KK)
+        return ratio(2 * self._hits, self.support + self.predicted)
 
     @cached_property
     def precision(self) -> Floats:
@@ -151,17 +164,17 @@ class Scores:
     @cached_property
     def recall(self) -> Floats:
         """Class accuracy."""
-        return recall_per_class(self.counts_KK)
+        return ratio(self._hits, self.support)
 
     @property
     def accuracy(self) -> float:
-        """Pixel accuracy ("global accuracy"); also micro precision and micro recall."""
-        return accuracy(self.counts_KK)
+        """Pixel accuracy ("global accuracy"); also micro recall."""
+        return float(ratio(self._hits.sum()[None], self.support.sum()[None])[0])
 
     @property
     def micro_f1(self) -> float:
-        """2·hits / (true + predicted), all classes together: the same as `accuracy`."""
-        return float(ratio(2 * np.trace(self.counts_KK)[None], 2 * self.counts_KK.sum()[None])[0])
+        """2·hits / (true + predicted), all classes together: the same as `accuracy` where nothing was missed."""
+        return float(ratio(2 * self._hits.sum()[None], (self.support.sum() + self.predicted.sum())[None])[0])
 
     @property
     def mean_accuracy(self) -> float:
@@ -175,7 +188,8 @@ class Scores:
 
     @property
     def micro_iou(self) -> float:
-        return micro_iou(self.counts_KK)
+        union = self.support.sum() + self.predicted.sum() - self._hits.sum()
+        return float(ratio(self._hits.sum()[None], union[None])[0])
 
     @property
     def weighted_iou(self) -> float:
@@ -197,7 +211,9 @@ class Scores:
         return mean_defined(self.precision)
 
     def confusion(self, over: Normalisation = "truth") -> Floats:
-        """Rates [K, K]; see `normalised`."""
+        """Rates [K, K]; see `normalised`. Missed pixels are in the wholes, so a row may sum to less than 1."""
+        if self.missed_K is not None and over in ("truth", "all"):
+            return ratio(self.counts_KK, self.support[:, None] if over == "truth" else self.support.sum()[None, None])
         return normalised(self.counts_KK, over)
 
     def summary(self) -> dict[str, float | None]:
@@ -216,14 +232,14 @@ class Scores:
         return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-def scores(counts_KK: NDArray[Any]) -> Scores:
+def scores(counts_KK: NDArray[Any], missed_K: NDArray[Any] | None = None) -> Scores:
     """Scores of one matrix of counts [truth, predicted]: any integer dtype, [K, K], no negative entries.
 
-    Raises ValueError for another form (a mistake of the caller).
+    missed_K: integers [K], true pixels that got no class; see `Scores`. Raises ValueError for another form (a mistake of the caller).
     """
     counts = np.asarray(counts_KK)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not np.issubdtype(counts.dtype, np.integer):
         raise ValueError(f"counts must be integers [K, K], not {counts.dtype} {list(counts.shape)}")
     if counts.size and counts.min() < 0:
         raise ValueError("counts must not be negative")
-    return Scores(counts.astype(np.int64))
+    return Scores(counts.astype(np.int64), None if missed_K is None else np.asarray(missed_K, np.int64))

@@ -8,6 +8,7 @@ Letters: B batch, H W pixels, K classes, h w the architecture's own output size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -43,11 +44,14 @@ class Segmenter(nn.Module):
     mean, std: per channel, in units of 0..1; they live in the model so that no caller can get them wrong.
     short_side: pixels of the shorter side that the network sees; None keeps the picture's size.
     provenance: any plain data on where the weights come from. licence: of the weights.
+    temperature: what `forward` divides the scores by, so that probabilities are as often right as they say: one number,
+    or one for each class, taken by the best class of a pixel; None for 1. Training and `ids` do not see it.
     Raises UserError for an exclusive space of one class, whose every pixel would be that class.
     """
 
     mean: Tensor
     std: Tensor
+    temperature: Tensor | None
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class Segmenter(nn.Module):
         short_side: int | None = None,
         provenance: Mapping[str, Any] | None = None,
         licence: str = "not stated",
+        temperature: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if labels.exclusive and labels.num_classes == 1:
@@ -82,6 +87,24 @@ class Segmenter(nn.Module):
         self.licence = licence
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("temperature", None, persistent=False)
+        self.set_temperature(temperature)
+
+    def set_temperature(self, values: Sequence[float] | None) -> None:
+        """Divide the scores by these from now on; None leaves them as the architecture gives them.
+
+        Raises UserError unless it is one number or one a class, above 0 and finite, and, for one a class, in a
+        multi-label space, where a pixel has no best class.
+        """
+        if values is None:
+            self.temperature = None
+            return
+        allowed = (1, self.num_classes) if self.labels.exclusive else (1,)
+        if len(values) not in allowed or not all(math.isfinite(v) and v > 0 for v in values):
+            raise UserError(
+                f"temperature is {list(values)}; allowed are {' or '.join(map(str, allowed))} finite numbers above 0."
+            )
+        self.temperature = torch.tensor(list(values), dtype=torch.float32, device=self.mean.device)
 
     @property
     def num_classes(self) -> int:
@@ -112,13 +135,13 @@ class Segmenter(nn.Module):
 
         image: uint8, or float in 0..255, [B, 3, H, W], RGB, of any size from 1×1, B ≥ 1. The shorter side is resized to
         `short_side` where that is set (bilinear, antialiased when it shrinks); right and bottom are padded with the
-        mean colour. Returns float32 logits [B, K, H, W], also under autocast.
+        mean colour. Returns float32 logits [B, K, H, W], also under autocast, divided by the model's temperature.
         Raises UserError for another shape or type.
         Exports with dynamic sizes (`torch.export`, Dim.AUTO) from an example whose sides are larger than `stride` and
         no multiples of it: from others torch leaves the padding out.
         """
         logits, sizes = self._network(image)
-        return _to_picture(logits, sizes)
+        return self._calibrated(_to_picture(logits, sizes))
 
     def outputs(self, image: Tensor) -> Outputs:
         """What the architecture returns, at its own stride: for losses.
@@ -142,7 +165,8 @@ class Segmenter(nn.Module):
         """The best class of every pixel: uint8 [B, H, W], equal to `forward(image).argmax(1)`.
 
         Keeps a running maximum over the classes, one full-size plane at a time: the full-size scores of all classes
-        never exist together. Of exactly equal scores the first class wins. image: as for `forward`.
+        never exist together. Of exactly equal scores the first class wins. The temperature takes no part: it leaves the
+        best class the best, but for scores that differ in their last digit. image: as for `forward`.
         among: the classes to choose from, ascending; None for all.
         Raises UserError in a multi-label space, where a pixel has no best class.
         """
@@ -193,6 +217,14 @@ class Segmenter(nn.Module):
             inner = (max(1, round(height * factor)), max(1, round(width * factor)))
         padded = tuple(max(self.min_size, -(-side // self.stride) * self.stride) for side in inner)
         return Sizes((height, width), inner, (padded[0], padded[1]))
+
+    def _calibrated(self, logits_BKHW: Tensor) -> Tensor:
+        if self.temperature is None:
+            return logits_BKHW
+        temperature = self.temperature.float()
+        return logits_BKHW / (
+            temperature if len(temperature) == 1 else temperature[logits_BKHW.argmax(1, keepdim=True)]
+        )
 
     def _cast(self, normal: Tensor) -> Tensor:
         """The type of the weights, for a model that was converted as a whole."""

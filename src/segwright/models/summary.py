@@ -67,11 +67,13 @@ class Summary:
     """The layers in order, for one picture of `size` (height, width).
 
     kept_values: numbers that training keeps of one picture for the backward pass, the picture among them.
+    temperature: what a calibrated model divides its scores by, one number or one a class; empty for none.
     """
 
     size: tuple[int, int]
     rows: tuple[LayerRow, ...]
     kept_values: int = 0
+    temperature: tuple[float, ...] = ()
 
     @property
     def values(self) -> int:
@@ -93,7 +95,16 @@ class Summary:
         totals = {"size": list(self.size), "parameters": self.parameters, "macs": self.macs, "flops": self.flops}
         memory = {p: self.values * size for p, size in BYTES.items()}
         kept = {p: self.kept_values * size for p, size in BYTES.items()}
-        return totals | {"activation_bytes": memory, "training_bytes": kept, "rows": rows}
+        fitted = {"temperature": list(self.temperature)}
+        return totals | {"activation_bytes": memory, "training_bytes": kept, "rows": rows} | fitted
+
+    def confidence_sentence(self) -> str:
+        """What was done to the model's confidence; "" where nothing was."""
+        if not self.temperature:
+            return ""
+        told = ", ".join(f"{value:.3g}" for value in self.temperature)
+        many = "Temperatures by predicted class" if len(self.temperature) > 1 else "Temperature"
+        return f"{many} {told}: `segwright calibrate` fitted it, and probabilities are given with it."
 
     def memory_sentence(self) -> str:
         outputs, kept = (

@@ -104,6 +104,7 @@ def load_segmenter(path: Path) -> Segmenter:
         short_side=content["short_side"],
         provenance=content["provenance"],
         licence=content["licence"],
+        temperature=content.get("temperature"),
     ).eval()
 
 
@@ -117,6 +118,8 @@ def read_saved(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _describe(segmenter: Segmenter) -> dict[str, Any]:
+    """temperature is there only where it was fitted: files without one are those of versions that knew none."""
+    fitted = {} if segmenter.temperature is None else {"temperature": segmenter.temperature.tolist()}
     return {
         "format": FORMAT,
         "model": {"name": segmenter.model["name"], "args": dict(segmenter.model.get("args", {}))},
@@ -126,7 +129,7 @@ def _describe(segmenter: Segmenter) -> dict[str, Any]:
         "short_side": segmenter.short_side,
         "provenance": segmenter.provenance,
         "licence": segmenter.licence,
-    }
+    } | fitted
 
 
 def _narrow(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from segwright.data.safe_palette import PLAIN, safe_colors, stripe_color
 from segwright.labels.space import RGB, LabelSpace
 from segwright.report.tables import LEVELS
 
@@ -56,8 +57,12 @@ def ramp(stops: Sequence[RGB], steps: int) -> list[RGB]:
 
 
 def style_rules(space: LabelSpace) -> str:
-    """CSS: `.k3` fills a swatch with class 3's colour; `.h0`-`.h12` and `.m0`-`.m12` shade a cell."""
+    """CSS: `.k3` fills a swatch with class 3's colour; `.h0`-`.h12` and `.m0`-`.m12` shade a cell.
+
+    Inside of `.safe`, classes have the colours and stripes of the safe palette.
+    """
     rules = [f".k{k}{{background:{to_hex(c.color)};fill:{to_hex(c.color)}}}" for k, c in enumerate(space.classes)]
+    rules += [_safe_rule(k, color) for k, color in enumerate(safe_colors(space.num_classes))]
     for theme, scales in SCALES.items():
         shades = "".join(
             f".{kind}{n}{{background:{to_hex(color)};color:{to_hex(text_on(color))}}}"
@@ -66,3 +71,17 @@ def style_rules(space: LabelSpace) -> str:
         )
         rules.append(shades if theme == "light" else f"@media screen and (prefers-color-scheme:dark){{{shades}}}")
     return "\n".join(rules)
+
+
+def _safe_rule(k: int, color: RGB) -> str:
+    """The swatch of one class in the safe palette. Stripes run as `segwright.data.safe_palette.stripes` draws them."""
+    rule = f".safe .k{k}{{background:{to_hex(color)};fill:{to_hex(color)}"
+    if k >= PLAIN:
+        step, turn = divmod(k // PLAIN - 1, 4)
+        angle, dark, period = (135, 45, 180, 90)[turn], 2 + 0.5 * step, 5 + 1.5 * step
+        stripe = to_hex(stripe_color(color))
+        rule += (
+            f";background-image:repeating-linear-gradient({angle}deg,{stripe} 0 {dark:g}px,transparent {dark:g}px "
+            f"{period:g}px)"
+        )
+    return rule + "}"

@@ -10,19 +10,33 @@ from numpy.typing import NDArray
 from segwright.contracts import Dataset, Sample
 from segwright.evaluation.hardest import Mistake, PictureScore, largest_region, showcase, worst_mistakes
 from segwright.evaluation.result import Evaluation
+from segwright.evaluation.robustness import ROBUSTNESS, Robustness, fingerprint, load_robustness
 from segwright.inference.predictor import Predictor
 from segwright.models import Segmenter
 from segwright.models.converted import Converted
 from segwright.recipe import Recipe, dump
 from segwright.report.content import MistakePicture, ReportPicture, Role, RunReport
+from segwright.report.shelf import BUDGET, fill_shelf
 from segwright.runs import Run
 
 
 def compose(
-    run: Run, recipe: Recipe, evaluation: Evaluation, segmenter: Segmenter | Converted, dataset: Dataset
+    run: Run,
+    recipe: Recipe,
+    evaluation: Evaluation,
+    segmenter: Segmenter | Converted,
+    dataset: Dataset,
+    *,
+    budget: int = BUDGET,
 ) -> RunReport:
-    """The report of `run` with the pictures of `dataset` (those that `evaluation` scored, in the same order)."""
+    """The report of `run` with the pictures of `dataset` (those that `evaluation` scored, in the same order).
+
+    budget: bytes that the page may have; it decides how many pictures are predicted again.
+    """
     looked_at = _Looking(Predictor(segmenter, memory_format="channels_last"), dataset)
+    pictures = _pictures(evaluation, looked_at)
+    mistakes = [_mistake(m, looked_at) for m in worst_mistakes(evaluation)]
+    in_rows = [evaluation.names.index(picture.name) for picture in pictures]
     history = run.metrics()
     data = run.read_json("data.json")
     left_out = [(split, one) for split, ones in data.get("skipped", {}).items() for one in ones]
@@ -34,11 +48,24 @@ def compose(
         recipe_text=dump(recipe),
         environment=run.read_json("environment.json"),
         data=data.get("splits", {}),
-        pictures=_pictures(evaluation, looked_at),
-        mistakes=[_mistake(m, looked_at) for m in worst_mistakes(evaluation)],
-        notes=[*_notes(recipe, history, evaluation), *data.get("notes", [])],
+        pictures=pictures,
+        mistakes=mistakes,
+        notes=[*told_notes(recipe, history, evaluation), *data.get("notes", [])],
         skipped=[f"{split}: {one['reason']}" for split, one in left_out],
+        shelf=fill_shelf(evaluation, looked_at.glance, budget=budget, leave_out=in_rows),
+        budget=budget,
+        robustness=_robustness(run, evaluation),
     )
+
+
+def _robustness(run: Run, evaluation: Evaluation) -> Robustness | None:
+    """What `segwright robustness` found of this very model and label space, under the evaluation's protocol."""
+    file = run.path / "evaluation" / ROBUSTNESS
+    if not file.is_file() or not run.best.is_file() or not evaluation.rule.counted:
+        return None
+    found = load_robustness(file, evaluation.rule)
+    same = found.identity["sha256"] == fingerprint(run.best) and found.identity["space"] == evaluation.space.name
+    return found if same and found.corruptions else None
 
 
 class _Looking:
@@ -51,10 +78,18 @@ class _Looking:
     def __call__(self, index: int) -> tuple[Sample, NDArray[np.uint8], NDArray[np.uint8]]:
         """The sample, its truth and its prediction."""
         if index not in self._seen:
-            sample = self.dataset[index]
-            truth = sample.labels if sample.labels is not None else np.full(sample.rgb.shape[:2], 255, np.uint8)
-            self._seen[index] = (sample, truth, self.predictor.predict(sample.rgb))
+            self._seen[index] = self._look(index)
         return self._seen[index]
+
+    def glance(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Image, truth and prediction of a picture that need not stay in memory."""
+        sample, truth, prediction = self._seen.get(index) or self._look(index)
+        return sample.rgb, truth, prediction
+
+    def _look(self, index: int) -> tuple[Sample, NDArray[np.uint8], NDArray[np.uint8]]:
+        sample = self.dataset[index]
+        truth = sample.labels if sample.labels is not None else np.full(sample.rgb.shape[:2], 255, np.uint8)
+        return sample, truth, self.predictor.predict(sample.rgb)
 
 
 def _pictures(evaluation: Evaluation, looked_at: _Looking) -> list[ReportPicture]:
@@ -86,7 +121,7 @@ def _mistake(mistake: Mistake, looked_at: _Looking) -> MistakePicture | Mistake:
     return mistake
 
 
-def _notes(recipe: Recipe, history: list[dict[str, object]], evaluation: Evaluation) -> list[str]:
+def told_notes(recipe: Recipe, history: list[dict[str, object]], evaluation: Evaluation) -> list[str]:
     notes = []
     epochs = [row["epoch"] for row in history if row.get("kind") == "train"]
     if epochs and len(epochs) < recipe.training.epochs:

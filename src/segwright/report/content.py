@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from segwright.contracts import UserError
 from segwright.evaluation.hardest import Box, Mistake
 from segwright.evaluation.result import Evaluation
+from segwright.evaluation.robustness import Robustness
+from segwright.report.shelf import BUDGET, ShelfPicture
 
 Role = Literal["best", "median", "worst"]
 Pixels = NDArray[np.uint8]
@@ -81,6 +83,8 @@ class RunReport:
     data.statistics.fingerprint() gives them; {} when there is none.
     mistakes: worst first. notes: what the reader must know, one sentence each. skipped: the files that were left out
     because they could not be read, one sentence each.
+    shelf: further pictures, which the cells of the confusion matrix open, the most wanted first. budget: bytes that the
+    page may have; of the shelf, as many pictures are written as fit.
     """
 
     title: str
@@ -94,6 +98,10 @@ class RunReport:
     mistakes: Sequence[MistakePicture | Mistake] = ()
     notes: Sequence[str] = ()
     skipped: Sequence[str] = ()
+    shelf: Sequence[ShelfPicture] = ()
+    budget: int = BUDGET
+    robustness: Robustness | None = None
+    """Scores of this model on corrupted pictures, where `segwright robustness` made some."""
 
 
 def _check_shapes(name: str, image: Pixels, truth: Pixels, prediction: Pixels) -> None:

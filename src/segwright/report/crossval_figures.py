@@ -213,7 +213,7 @@ def weight_figure(
             middle = (box.left + box.right) / 2
             parts.append(tag("text", name, x=middle, y=box.top + 11.5, class_="mark middle", aria_hidden="true"))
     for k, (at_x, at_y) in zip(use, spots, strict=True):
-        dot = tag("circle", cx=at_x, cy=at_y, r=6.0, fill=colors[k], class_="swatch")
+        dot = tag("circle", cx=at_x, cy=at_y, r=6.0, fill=colors[k], class_=f"swatch k{k}")
         text = f"{names[k]}\nIoU {percent(iou_K[k])}\nweight {number(weight_K[k])}"
         parts.append(hit(text, dot + tag("circle", cx=at_x, cy=at_y, r=12.0, class_="area"), at_x, [at_y]))
     told = "; ".join(f"{names[k]} weight {number(weight_K[k])}, IoU {percent(iou_K[k])}" for k in use)

@@ -33,7 +33,7 @@ from segwright.report.crossval_figures import (
 )
 from segwright.report.figures import iou_bars, picture_ranks
 from segwright.report.frequency import correlate, describe, frequency_figure
-from segwright.report.gallery import PictureRow, legend, picture_row
+from segwright.report.gallery import PictureRow, gallery_data, legend, picture_row, within
 from segwright.report.html import COLUMNS
 from segwright.report.page import render_page, static, write_page
 from segwright.report.tables import LEVELS, NAMED_CELLS, class_rows, confusion_cells, confusion_data
@@ -62,7 +62,7 @@ def write_crossval_page(result: CrossvalResult) -> Path:
 def render_crossval_page(result: CrossvalResult) -> str:
     """The page as text, one file that loads nothing."""
     shown = result.test or result.winner.evaluation
-    style = static("report.css") + static("crossval.css") + style_rules(shown.space)
+    style = static("report.css") + static("viewer.css") + static("crossval.css") + style_rules(shown.space)
     return render_page("crossval.html", style=style, **_content(result, shown))
 
 
@@ -125,6 +125,8 @@ def _content(result: CrossvalResult, shown: Evaluation) -> dict[str, Any]:
         "weight_chart": weight_figure(names, colors, weights or [], ious.tolist()) if usable else None,
         "rankline": picture_ranks([p.name for p in ranked], [p.miou for p in ranked], {}),
         "picture_rows": picture_rows,
+        "gallery": gallery_data(shown, picture_rows),
+        "within": within(len(picture_rows), shown),
         "legend": legend(pictures, shown.space),
         "recipe": mark_yaml(dump(result.crossval.base)),
     }
@@ -184,7 +186,8 @@ def _pictures(
     )
     count = min(PICTURES, len(ranked))
     places = sorted({round(i * (len(ranked) - 1) / max(1, count - 1)) for i in range(count)})
-    pictures, rows = [], []
+    pictures: list[ReportPicture] = []
+    rows: list[PictureRow] = []
     for place in places:
         score = ranked[place]
         sample = dataset[score.index]
@@ -198,5 +201,7 @@ def _pictures(
             miou=score.miou,
         )
         pictures.append(picture)
-        rows.append(replace(picture_row(picture, shown.space), role=f"rank {place + 1} of {len(ranked)}"))
+        rows.append(
+            replace(picture_row(picture, shown.space, place=len(rows)), role=f"rank {place + 1} of {len(ranked)}")
+        )
     return pictures, rows

@@ -96,7 +96,7 @@ def render_data_page(result: CheckResult) -> str:
     rows = [_row(group, result, read_raw, shown=index < SHOWN_GROUPS) for index, group in enumerate(result.groups)]
     return render_page(
         "data.html",
-        style=static("report.css") + static("data.css") + swatches,
+        style=static("report.css") + static("viewer.css") + static("data.css") + swatches,
         sections=[(key, name) for key, name in SECTIONS.items() if key != "places" or result.heat_KHW is not None],
         result=result,
         name=printable(result.root.resolve().name),

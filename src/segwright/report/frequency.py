@@ -135,7 +135,7 @@ def frequency_figure(
                 )
             parts.append(_label(name, box, at_x))
     for k, (at_x, at_y) in zip(use, spots, strict=True):
-        dot = tag("circle", cx=at_x, cy=at_y, r=radius, fill=colors[k], class_="swatch")
+        dot = tag("circle", cx=at_x, cy=at_y, r=radius, fill=colors[k], class_=f"swatch k{k}")
         text = f"{names[k]}\nIoU {percent(iou_K[k])}\n{percent(share_K[k], 2)} of the pixels"
         parts.append(hit(text, dot + tag("circle", cx=at_x, cy=at_y, r=radius * 2, class_="area"), at_x, [at_y]))
     told = "; ".join(f"{names[k]} {percent(share_K[k], 2)} of pixels, IoU {percent(iou_K[k])}" for k in use)

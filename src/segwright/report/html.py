@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ from segwright.report.content import RunReport
 from segwright.report.curves import curves, time_spent
 from segwright.report.figures import iou_bars, picture_ranks
 from segwright.report.frequency import correlate, describe, frequency_figure
-from segwright.report.gallery import legend, picture_row
+from segwright.report.gallery import gallery_data, legend, picture_row, within
 from segwright.report.page import render_page, static, write_page
+from segwright.report.pictures import DETAILS
+from segwright.report.shelf import REST_SHARE, ShelfPicture
 from segwright.report.tables import LEVELS, NAMED_CELLS, class_rows, confusion_cells, confusion_data
 
 SECTIONS = {
@@ -46,9 +50,39 @@ def write_report(report: RunReport, path: Path) -> Path:
 
 
 def render_report(report: RunReport, *, written: datetime | None = None) -> str:
-    """The page as text. written: the time in its footer, now by default."""
-    style = static("report.css") + static("chapters.css") + style_rules(report.evaluation.space)
-    return render_page("report.html", style=style, written=written, **_content(report))
+    """The page as text, within the report's budget where that can be. written: the time in its footer, now by default.
+
+    Its own pictures come first, coarser ones where the budget is small; then as many of the shelf as there is room for.
+    """
+    style = static("report.css") + static("viewer.css") + static("chapters.css") + style_rules(report.evaluation.space)
+    content, space = _content(report), report.evaluation.space
+
+    def page(shelf: Sequence[ShelfPicture]) -> str:
+        content["gallery"] = gallery_data(report.evaluation, content["picture_rows"], shelf)
+        shown = len(content["gallery"]["pictures"])
+        content["within"] = within(shown, report.evaluation)
+        if shown < len(report.evaluation.names):
+            content["within"] += f" For more or fewer: segwright report {report.run} --budget-mb N"
+        return render_page("report.html", style=style, written=written, **content)
+
+    needed = sum(one.bytes for one in report.shelf)
+    for detail in DETAILS:
+        content["picture_rows"] = [picture_row(p, space, place=n, detail=detail) for n, p in enumerate(report.pictures)]
+        bare = page(())
+        if (room := report.budget - len(bare.encode())) >= min(needed, (1 - REST_SHARE) * report.budget):
+            break
+    shelf = _fitting(report.shelf, room)
+    text = page(shelf)
+    while shelf and len(text.encode()) > report.budget:  # names and counts take some room too
+        shelf = shelf[: len(shelf) * 9 // 10]
+        text = page(shelf)
+    return text
+
+
+def _fitting(shelf: Sequence[ShelfPicture], room: int) -> list[ShelfPicture]:
+    """The first pictures of the shelf that `room` bytes hold."""
+    ends = itertools.accumulate(one.bytes for one in shelf)
+    return [one for one, end in zip(shelf, ends, strict=True) if end <= room]
 
 
 def _content(report: RunReport) -> dict[str, Any]:
@@ -94,7 +128,6 @@ def _content(report: RunReport) -> dict[str, Any]:
         "rankline": picture_ranks(
             [p.name for p in ranked], [p.miou for p in ranked], {p.name: p.role for p in report.pictures}
         ),
-        "picture_rows": [picture_row(picture, evaluation.space) for picture in report.pictures],
         "legend": legend(report.pictures, evaluation.space),
         "recipe": mark_yaml(report.recipe_text),
         "data": data_table(report.data),

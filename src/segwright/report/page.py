@@ -21,13 +21,16 @@ from segwright.contracts import UserError
 from segwright.files import write_text
 from segwright.report import wording
 
+SCRIPTS = ("report.js", "layers.js", "viewer.js", "gallery.js")
+"""Of every page, in this order; each is idle where the page lacks what it works on."""
+
 
 def render_page(template: str, *, style: str, script: str = "", written: datetime | None = None, **content: Any) -> str:
     """The page as text: a template and the script of all pages.
 
     style: CSS. script: what this kind of page adds to the script. written: in its footer, now when None.
     """
-    script = static("report.js") + script
+    script = "".join(static(name) for name in SCRIPTS) + script
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"

@@ -16,9 +16,11 @@ from PIL import Image
 
 from segwright.contracts import IGNORE
 from segwright.labels import LabelSpace
+from segwright.labels.space import RGB, pack_rgb
 
 Pixels = NDArray[np.uint8]
 WIDEST = 640  # pictures in the page are at most this wide, in pixels
+VOID_RGB = (205, 205, 205)
 QUALITIES = (78, 55, 30, 5)  # of WebP, tried in turn until a picture is light enough
 HEAVIEST = 80_000  # bytes of one picture
 CLOSE_UP = (480, 320)  # width and height of the pictures on the mistake cards
@@ -34,20 +36,65 @@ class Embedded:
     height: int
 
 
-def embed(rgb: Pixels, *, exact: bool = False) -> Embedded:
-    """uint8 [H, W, 3] -> a WebP data URI, no wider than WIDEST, of at most about HEAVIEST bytes.
+@dataclass(frozen=True)
+class Detail:
+    """How finely pictures are embedded: at most `width` pixels wide, in WebP of `quality` (0..100)."""
+
+    width: int
+    quality: int
+
+
+DETAILS = (Detail(WIDEST, QUALITIES[0]), Detail(480, 65), Detail(360, 50), Detail(240, 40))
+"""From the finest to the coarsest: a size budget takes the first that fits."""
+
+
+def embed(rgb: Pixels, *, exact: bool = False, detail: Detail = DETAILS[0]) -> Embedded:
+    """uint8 [H, W, 3] -> a WebP data URI, no wider than the detail says, of at most about HEAVIEST bytes.
 
     `exact`: lossless, for flat colours, unless that is too heavy. Noisy pictures get a lower quality.
     """
     picture = Image.fromarray(np.ascontiguousarray(rgb))
-    if picture.width > WIDEST:
-        size = (WIDEST, max(1, round(picture.height * WIDEST / picture.width)))
+    if (size := shown_size(rgb.shape, detail)) != picture.size:
         picture = picture.resize(size, Image.Resampling.NEAREST if exact else Image.Resampling.BOX)
-    for quality in (None, *QUALITIES) if exact else QUALITIES:
+    qualities = (detail.quality, *(q for q in QUALITIES if q < detail.quality))
+    for quality in (None, *qualities) if exact else qualities:
         content = _webp(picture, quality)
         if len(content) <= HEAVIEST:
             break
     return Embedded("data:image/webp;base64," + base64.b64encode(content).decode(), picture.width, picture.height)
+
+
+def shown_size(shape: tuple[int, ...], detail: Detail) -> tuple[int, int]:
+    """(width, height) at which a picture of shape (H, W, ...) is embedded; never larger than it is."""
+    height, width = shape[:2]
+    return (width, height) if width <= detail.width else (detail.width, max(1, round(height * detail.width / width)))
+
+
+def id_colors(space: LabelSpace) -> list[RGB]:
+    """The colour that stands for each id in `id_map`, and that of void last: the classes' own, nudged where two agree."""
+    found: list[RGB] = []
+    for color in (*(c.color for c in space.classes), VOID_RGB):
+        packed = pack_rgb(color)
+        while (unpacked := (packed >> 16 & 255, packed >> 8 & 255, packed & 255)) in found:
+            packed += 1
+        found.append(unpacked)
+    return found
+
+
+def id_map(ids: Pixels, space: LabelSpace, *, detail: Detail = DETAILS[0]) -> Embedded:
+    """uint8 [H, W] class ids -> a palette PNG: lossless, and without a script it shows the class colours.
+
+    Larger maps lose whole pixels, never mix them: each that is shown is the nearest one of the map. Two maps of one size
+    keep the same pixels, so that truth and prediction stay paired.
+    """
+    places = np.where(ids == IGNORE, space.num_classes, ids).astype(np.uint8)
+    picture = Image.fromarray(places)
+    if (size := shown_size(ids.shape, detail)) != picture.size:
+        picture = picture.resize(size, Image.Resampling.NEAREST)
+    picture.putpalette([value for color in id_colors(space) for value in color])
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return Embedded("data:image/png;base64," + base64.b64encode(stream.getvalue()).decode(), *picture.size)
 
 
 def _webp(picture: Image.Image, quality: int | None) -> bytes:

@@ -40,6 +40,7 @@ def mean_of(models: Sequence[Segmenter], names: Sequence[str] | None = None) -> 
     for model, name in zip(models[1:], called[1:], strict=True):
         _refuse_unlike(models[0], called[0], model, name)
     result = copy.deepcopy(models[0])
+    result.set_temperature(None)  # fitted to another network
     states = [model.state_dict() for model in models]
     mean = {key: _mean([state[key] for state in states]) for key in states[0]}
     result.load_state_dict(mean)

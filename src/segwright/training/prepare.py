@@ -31,7 +31,7 @@ from segwright.data.statistics import class_weights, fingerprint, names_hash
 from segwright.inference.running import FORMATS
 from segwright.labels import LabelSpace
 from segwright.losses import SegmentationLoss, total_loss
-from segwright.metrics.protocols import find_protocol
+from segwright.metrics.protocols import validation_protocol
 from segwright.models import Segmenter
 from segwright.models.converted import in_space
 from segwright.models.freezing import Frozen
@@ -131,7 +131,7 @@ def prepare(
     check_shared(wanted, team)
     torch.manual_seed(recipe.seed)
     space, scored = model_space(recipe), score_space(recipe)
-    find_protocol(recipe.protocol)
+    validation_protocol(recipe.protocol, scored)
     device = pick_device(recipe.training.device)
     segmenter = build_segmenter(recipe, space)
     recipe = _with(recipe, "model", args=dict(recipe.model.args) | dict(segmenter.model["args"]))

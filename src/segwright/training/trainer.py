@@ -19,6 +19,7 @@ from rich.markup import escape
 from segwright.contracts import Dataset, SegwrightError
 from segwright.data.loading import TrainLoader
 from segwright.inference.measure import Measured, measure
+from segwright.labels import LabelSpace
 from segwright.labels.mapping import LabelMap
 from segwright.metrics.protocols import find_protocol
 from segwright.metrics.scores import Scores, scores
@@ -281,10 +282,15 @@ class Trainer:
             f"{training.device}. A smaller model.short_side needs less, in a new run"
         )
 
+    @property
+    def _scored_space(self) -> LabelSpace:
+        return self.learner.segmenter.labels if self.score_map is None else self.score_map.target
+
     def _validate(self, row: dict[str, Any], result: Measured) -> dict[str, Any]:
         training, counters = self.recipe.training, self.learner.counters
-        found = scores(result.counts_NKK.sum(0))
-        miou = find_protocol(self.recipe.protocol).mean_iou(found)
+        rule = find_protocol(self.recipe.protocol).for_space(self._scored_space)
+        found = scores(rule.without_void(result.counts_NKK.sum(0)))
+        miou = rule.mean_iou(found)
         better = counters.best_miou is None or miou > counters.best_miou + training.min_delta
         if better:
             counters.best_miou, counters.best_epoch = miou, counters.epoch
@@ -303,7 +309,7 @@ class Trainer:
         return "" if counters.best_miou is None else f"{counters.best_miou:.4f} in epoch {counters.best_epoch}"
 
     def _validation_row(self, result: Measured, miou: float, found: Scores, better: bool) -> dict[str, Any]:
-        space = self.learner.segmenter.labels if self.score_map is None else self.score_map.target
+        space = self._scored_space
         names = space.class_names
         iou = {n: None if math.isnan(v) else round(float(v), 6) for n, v in zip(names, found.iou, strict=True)}
         return {

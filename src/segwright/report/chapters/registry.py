@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
-from markupsafe import Markup
-
+from segwright.report.chapters.budget import budget_chapter
+from segwright.report.chapters.chapter import Chapter
+from segwright.report.chapters.confidence import confidence_chapter
+from segwright.report.chapters.regions import regions_chapter
+from segwright.report.chapters.robustness import robustness_chapter
+from segwright.report.chapters.slices import slices_chapter
 from segwright.report.content import RunReport
 
-
-@dataclass(frozen=True)
-class Chapter:
-    """A section of the page. id: its anchor. title: in the navigation. html: <section id="…"> with everything in it."""
-
-    id: str
-    title: str
-    html: Markup
-
-
-CHAPTERS: Mapping[str, Callable[[RunReport], Chapter | None]] = MappingProxyType({})
+CHAPTERS: Mapping[str, Callable[[RunReport], Chapter | None]] = MappingProxyType(
+    {
+        "budget": budget_chapter,
+        "regions": regions_chapter,
+        "confidence": confidence_chapter,
+        "slices": slices_chapter,
+        "robustness": robustness_chapter,
+    }
+)
 """Name -> the chapter of a report, None where the run has nothing for it."""

@@ -1,11 +1,16 @@
 "use strict";
+/* Charts, tables and the confusion matrix of all pages. What layers.js, viewer.js and gallery.js share is in `segwright`. */
+const segwright = {
+  byId: (id) => document.getElementById(id),
+  all: (selector, from = document) => [...from.querySelectorAll(selector)],
+  live: document.getElementById("live"),
+  spaced: (n) => String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f"),
+};
 (() => {
   const root = document.documentElement;
   root.classList.add("js");
-  const byId = (id) => document.getElementById(id);
-  const all = (selector, from = document) => [...from.querySelectorAll(selector)];
+  const { byId, all, live, spaced } = segwright;
   const tip = byId("tip");
-  const live = byId("live");
 
   /* One tooltip for charts and matrix: beside a point of the window that `place` finds, also while the page scrolls. */
   let place = null;
@@ -63,13 +68,16 @@
     hits.forEach((hit, index) => {
       hit.addEventListener("pointerenter", () => show(index, false));
       hit.addEventListener("pointerdown", () => show(index, false));
+      hit.addEventListener("click", () => pick(index));
     });
+    const pick = (index) => chart.dispatchEvent(new CustomEvent("pick", { bubbles: true, detail: texts[index] }));
     chart.addEventListener("pointerleave", hide);
     chart.addEventListener("blur", hide);
     chart.addEventListener("keydown", (event) => {
       if (!hits.length) return;
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (event.key === "Escape") return hide();
+      if (event.key === "Enter" && current >= 0) return pick(current);
       if (!step && event.key !== "Home" && event.key !== "End") return;
       event.preventDefault();
       const last = hits.length - 1;
@@ -120,7 +128,6 @@
     prediction: "Percent of the pixels that were given each column’s class; columns add up to 100.",
     counts: "Number of pixels; shaded against the largest cell.",
   };
-  const spaced = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f");
   const percent = (part, whole) => {
     if (!whole) return "–";
     const share = (100 * part) / whole;
@@ -178,7 +185,10 @@
   if (cells.length) cells[0][0].tabIndex = 0;
   grid.addEventListener("focusin", (event) => { const cell = cellOf(event); if (cell) { here = position(cell); point(here, true); } });
   grid.addEventListener("focusout", leave);
+  const choose = ([t, p]) => { if (counts[t][p]) grid.dispatchEvent(new CustomEvent("confusion", { bubbles: true, detail: { truth: t, predicted: p, pixels: counts[t][p] } })); };
+  grid.addEventListener("click", (event) => { const cell = cellOf(event); if (cell) choose(position(cell)); });
   grid.addEventListener("keydown", (event) => {
+    if ((event.key === "Enter" || event.key === " ") && cellOf(event)) { event.preventDefault(); return choose(here); }
     const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
     if (event.key === "Escape") leave();
     if (!step || !cellOf(event)) return;
@@ -189,38 +199,6 @@
     cell.tabIndex = 0;
     cell.focus();
   });
-  }
-
-  /* Enlarged pictures: the four views of one picture in the same place, so that switching shows what differs. */
-  const viewer = byId("viewer");
-  if (viewer) {
-  let views = [];
-  let shown = 0;
-  function view(index) {
-    shown = (index + views.length) % views.length;
-    const image = views[shown].querySelector("img");
-    const large = byId("viewer-image");
-    large.src = image.src;
-    large.alt = image.alt;
-    large.style.setProperty("--aspect", image.naturalWidth / image.naturalHeight);
-    byId("viewer-name").textContent = views[shown].closest("article").querySelector(".file").textContent;
-    byId("viewer-kind").textContent = `${views[shown].parentNode.querySelector("figcaption").textContent} · ${shown + 1} of ${views.length}`;
-  }
-  for (const button of all("button.view")) {
-    button.addEventListener("click", () => {
-      views = all("button.view", button.closest("article"));
-      view(views.indexOf(button));
-      viewer.showModal();
-    });
-  }
-  for (const button of all("[data-step]", viewer)) button.addEventListener("click", () => view(shown + Number(button.dataset.step)));
-  byId("viewer-close").addEventListener("click", () => viewer.close());
-  viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
-  viewer.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (step) { event.preventDefault(); view(shown + step); }
-  });
-  viewer.addEventListener("close", () => { if (views[shown]) views[shown].focus(); });
   }
 
   /* Copying: the clipboard where the browser allows it, else the text is selected for Ctrl-C. */

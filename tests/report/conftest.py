@@ -12,6 +12,9 @@ from tests.report.browser import CHROMIUM
 
 @pytest.fixture(scope="session")
 def chrome() -> Iterator[Browser]:
+    """One browser for all tests: a second Playwright in the same process would refuse to start."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on the PATH (apt-get install chromium)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

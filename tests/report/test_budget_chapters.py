@@ -10,6 +10,7 @@ from segwright.evaluation.error_budget import error_budget
 from segwright.metrics.errors import ErrorCells
 from segwright.metrics.measure import Measure, Scored
 from segwright.metrics.slices import SliceCounts
+from segwright.report.answer import where_lost
 from segwright.report.chapters.budget import budget_chapter, budget_sentences
 from segwright.report.chapters.slices import slices_chapter
 from segwright.report.content import RunReport
@@ -21,7 +22,7 @@ from tests.report.examples import Page, build, evaluate, example, scenes, space
 def measured(count: int = 36) -> RunReport:
     of = scenes(count)
     evaluation = evaluate(of, space())
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     kinds: tuple[type[Measure], ...] = (ErrorCells, SliceCounts)
     for measure in (kind(evaluation.space) for kind in kinds):
         rows = measure.begin(count)
@@ -42,6 +43,7 @@ def test_the_budget_is_told_in_numbers_that_add_up() -> None:
     assert np.isclose(gains, budget.part("border-3").gain.value).any()
     chart = next(found for found in page.all("svg") if "waterfall" in found.get("class", ""))
     assert percent(budget.miou) in chart["aria-label"]
+    assert where_lost(budget) in page.text
     told = " ".join(budget_sentences(budget))
     assert budget.pairs[0].title in told
     assert "border" in told

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from segwright.contracts import UserError
 from segwright.evaluation.compare import Comparison, Entry
 from segwright.evaluation.differing import most_different
 from segwright.report.compare_page import ComparedPicture, render_compare_page, write_compare_page
 from tests.report.examples import HOSTILE, NAMES, Scene, evaluate, scenes, space
-
-CHROMIUM = shutil.which("chromium")
 
 
 def example(
@@ -77,21 +74,17 @@ def test_hostile_names_are_escaped() -> None:
 
 
 @pytest.fixture
-def view(tmp_path: Path) -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH (apt-get install chromium)")
+def view(tmp_path: Path, chrome: Browser) -> Iterator[Page]:
     file = write_compare_page(*example(), tmp_path / "compare.html")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-        page.set_default_timeout(8000)
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(("data:", "file:")) else None)
-        page.goto(file.as_uri())
-        yield page
-        browser.close()
+    page = chrome.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    page.set_default_timeout(8000)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(("data:", "file:")) else None)
+    page.goto(file.as_uri())
+    yield page
+    page.close()
     assert complaints == []
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from segwright.evaluation.candidates import Candidate, Fold, RoundResult
 from segwright.evaluation.result import Evaluation
@@ -27,7 +26,6 @@ from segwright.report.wording import number
 from segwright.runs import Run
 from segwright.training.folds import Round
 
-CHROMIUM = shutil.which("chromium")
 BAD = "</script><img src=x onerror=alert(1)>"
 
 
@@ -110,8 +108,7 @@ def test_weights_against_iou() -> None:
     assert weight_figure(["a"], ["#112233"], [1.0], [float("nan")]) is None
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH (apt-get install chromium)")
-def test_charts_fit_their_page(tmp_path: Path) -> None:
+def test_charts_fit_their_page(tmp_path: Path, chrome: Browser) -> None:
     rounds = [round_result(tmp_path, name) for name in ("plain", "cosine")]
     charts = [
         candidate_chart(rounds),
@@ -129,11 +126,9 @@ def test_charts_fit_their_page(tmp_path: Path) -> None:
         return box.left < frame.left - 2 || box.right > frame.right + 2 || box.bottom > frame.bottom + 2;
       }).map((text) => text.textContent);
     })"""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        view = browser.new_page(viewport={"width": 1280, "height": 900})
-        view.goto(file.as_uri())
-        assert view.evaluate(outside) == []
-        strokes = view.evaluate("[...document.querySelectorAll('.line')].map((line) => getComputedStyle(line).stroke)")
-        assert len(set(strokes)) == 3
-        browser.close()
+    view = chrome.new_page(viewport={"width": 1280, "height": 900})
+    view.goto(file.as_uri())
+    assert view.evaluate(outside) == []
+    strokes = view.evaluate("[...document.querySelectorAll('.line')].map((line) => getComputedStyle(line).stroke)")
+    assert len(set(strokes)) == 3
+    view.close()

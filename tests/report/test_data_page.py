@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from segwright.contracts import UserError
 from segwright.data.check import check_data
 from segwright.labels import load_label_space
 from segwright.report.data_page import UNKNOWN_RGB, mask_picture, render_data_page, write_data_page
 from tests.data.check.small_set import change, colored, ids, image, mask, save, small_set
-
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +97,6 @@ def test_unknown_values_are_magenta() -> None:
 def test_a_page_that_cannot_be_written_is_the_users_mistake(broken: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         write_data_page(check_data(broken), tmp_path)
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [390, 1200])

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from segwright.recipe.ranges import parse_ranges
 from segwright.report.sweep_page import render_sweep_page, write_sweep_page
 from segwright.training.trials import Sweep, Trial
 
-CHROMIUM = shutil.which("chromium")
 SCORES = [0.31, 0.52, None, 0.44, 0.2, 0.61]
 STATES = ["done", "done", "failed", "done", "pruned", "done"]
 
@@ -88,46 +86,43 @@ def test_texts_are_escaped(tmp_path: Path) -> None:
     assert page.count("<script>") == 1
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH (apt-get install chromium)")
-def test_lines_rows_and_ranges_in_a_browser(tmp_path: Path) -> None:
+def test_lines_rows_and_ranges_in_a_browser(tmp_path: Path, chrome: Browser) -> None:
     file = write_sweep_page(example(tmp_path))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        view = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-        view.set_default_timeout(5000)
-        complaints: list[str] = []
-        view.on("console", lambda message: complaints.append(message.text))
-        view.on("pageerror", lambda error: complaints.append(str(error)))
-        view.goto(file.as_uri())
-        for width in (390, 1280):
-            view.set_viewport_size({"width": width, "height": 900})
-            assert view.evaluate("document.documentElement.scrollWidth") <= width
+    view = chrome.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    view.set_default_timeout(5000)
+    complaints: list[str] = []
+    view.on("console", lambda message: complaints.append(message.text))
+    view.on("pageerror", lambda error: complaints.append(str(error)))
+    view.goto(file.as_uri())
+    for width in (390, 1280):
+        view.set_viewport_size({"width": width, "height": 900})
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
 
-        view.locator("tr[data-trial='4'] th").hover()
-        expect(view.locator("g[data-trial='4']")).to_have_class(re.compile(r"\bon\b"))
-        view.locator("svg.parallel").focus()
-        view.keyboard.press("End")
-        expect(view.locator("#tip")).to_contain_text("trial 6: mIoU 61.0")
-        expect(view.locator("tr[data-trial='6']")).to_have_class(re.compile(r"\bon\b"))
-        view.keyboard.press("Escape")
+    view.locator("tr[data-trial='4'] th").hover()
+    expect(view.locator("g[data-trial='4']")).to_have_class(re.compile(r"\bon\b"))
+    view.locator("svg.parallel").focus()
+    view.keyboard.press("End")
+    expect(view.locator("#tip")).to_contain_text("trial 6: mIoU 61.0")
+    expect(view.locator("tr[data-trial='6']")).to_have_class(re.compile(r"\bon\b"))
+    view.keyboard.press("Escape")
 
-        axis = view.locator(".brush[data-axis='3']")
-        axis.scroll_into_view_if_needed()
-        box = axis.bounding_box()
-        assert box is not None
-        middle, unit = box["x"] + box["width"] / 2, box["height"] / 10
-        view.mouse.move(middle, box["y"] + 2)
-        view.mouse.down()
-        view.mouse.move(middle, box["y"] + 5.6 * unit, steps=4)  # from 70 % down to below 44 %
-        view.mouse.up()
-        expect(view.locator("#chosen-count")).to_have_text("3 of 6 trials pass through the chosen ranges.")
-        assert view.locator("tr.out").count() == 3
-        view.mouse.click(middle, box["y"] + 9 * unit)
-        expect(view.locator("#chosen-count")).to_have_text("")
+    axis = view.locator(".brush[data-axis='3']")
+    axis.scroll_into_view_if_needed()
+    box = axis.bounding_box()
+    assert box is not None
+    middle, unit = box["x"] + box["width"] / 2, box["height"] / 10
+    view.mouse.move(middle, box["y"] + 2)
+    view.mouse.down()
+    view.mouse.move(middle, box["y"] + 5.6 * unit, steps=4)  # from 70 % down to below 44 %
+    view.mouse.up()
+    expect(view.locator("#chosen-count")).to_have_text("3 of 6 trials pass through the chosen ranges.")
+    assert view.locator("tr.out").count() == 3
+    view.mouse.click(middle, box["y"] + 9 * unit)
+    expect(view.locator("#chosen-count")).to_have_text("")
 
-        head = view.locator(".trials thead th", has_text="optimizer.lr")
-        head.get_by_role("button").click()
-        first = view.locator(".trials tbody tr").first
-        expect(first).to_have_attribute("data-trial", re.compile("[36]"))
-        browser.close()
+    head = view.locator(".trials thead th", has_text="optimizer.lr")
+    head.get_by_role("button").click()
+    first = view.locator(".trials tbody tr").first
+    expect(first).to_have_attribute("data-trial", re.compile("[36]"))
+    view.close()
     assert complaints == []

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segwright.contracts import DataError, Dataset
+from segwright.evaluation.at_size import AtSize, ResizedSet, check_protocol
 from segwright.evaluation.measures import build_measures, find_measures
 from segwright.evaluation.result import Evaluation
 from segwright.inference.measure import measure
 from segwright.inference.running import Progress
 from segwright.inference.sharding import WHOLE, Shard
+from segwright.metrics.conventions import PictureSize
+from segwright.metrics.measure import Measure
 from segwright.metrics.protocols import Protocol, find_protocol
 
 if TYPE_CHECKING:
@@ -43,13 +46,16 @@ def evaluate(
     precision: str = "fp32",
     memory_format: str = "contiguous",
     measures: Sequence[str] = (),
+    extra: Sequence[Measure] = (),
+    at: AtSize | None = None,
     progress: Progress | None = None,
     shard: Shard = WHOLE,
 ) -> Evaluation:
     """Score a segmenter on every picture of a split, at original size.
 
     run, checkpoint, split: where model and data come from; kept in the result. protocol: a name in PROTOCOLS.
-    measures: names in MEASURES; what cannot be measured on this data or with this model is left out.
+    measures: names in MEASURES; what cannot be measured on this data or with this model is left out. extra: further ones.
+    at: another size to resize pictures and masks to before all else; the result says so (`Evaluation.at`).
     The rest as in `measure`. Raises UserError for an unknown protocol and for one that does not score these classes,
     before anything runs; DataError for an empty split, and for one without a single labelled pixel.
     """
@@ -57,7 +63,11 @@ def evaluate(
     rule.check(segmenter.labels)
     if len(dataset) == 0:
         raise DataError(f"split '{split}' has no pictures: there is nothing to score. Choose another split.")
-    chosen = build_measures(with_protocol(measures, rule), segmenter, dataset)
+    chosen = [*build_measures(with_protocol(measures, rule), segmenter, dataset), *extra]
+    if at is not None:
+        check_protocol(rule)
+        dataset = ResizedSet(dataset, at)
+        chosen.append(PictureSize(segmenter.labels))
     measured = measure(
         segmenter,
         dataset,
@@ -71,6 +81,7 @@ def evaluate(
     counts_NKK = rule.without_void(measured.counts_NKK)
     if not counts_NKK.any():
         raise no_labels(split, len(dataset))
+    found = {one.name: one.result(measured.arrays[one.name], dataset.groups) for one in chosen}
     return Evaluation(
         run=run,
         checkpoint=checkpoint,
@@ -82,6 +93,7 @@ def evaluate(
         counts_NKK=counts_NKK,
         ignored_N=measured.ignored_N + (measured.counts_NKK - counts_NKK).sum((1, 2)),
         seconds=measured.seconds,
-        measures={one.name: one.result(measured.arrays[one.name], dataset.groups) for one in chosen},
-        arrays={f"{name}.{key}": v for name, found in measured.arrays.items() for key, v in found.items()},
+        at=None if at is None else found[PictureSize.name]["size"],
+        measures=found,
+        arrays={f"{name}.{key}": v for name, rows in measured.arrays.items() for key, v in rows.items()},
     )

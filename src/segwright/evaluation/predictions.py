@@ -59,6 +59,7 @@ def evaluate_predictions(
     ids: str | None = None,
     protocol: str = "pooled",
     measures: Sequence[str] = (),
+    extra: Sequence[Measure] = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -68,7 +69,7 @@ def evaluate_predictions(
     a folder that is clearly meant the other way is refused. Files of colours need no such word. A pixel that a file gives
     to an ignored label is a miss of its true class.
     measures: names in MEASURES; those that need logits are left out, and where files give pixels to no class, those too
-    that need one everywhere. threads: one a core (at most 8) when None.
+    that need one everywhere. extra: further measures. threads: one a core (at most 8) when None.
     Raises UserError for unknown names and a missing folder; one DataError that lists every fault of every file.
     """
     rule = find_protocol(protocol).for_space(space)
@@ -83,7 +84,7 @@ def evaluate_predictions(
     matches = match_files(dataset.names, folder)
     if not matches.files:
         refuse(folder, matches.problems, REMEDY)
-    chosen = fitting_measures(with_protocol(measures, rule), space, dataset, logits=False)
+    chosen = [*fitting_measures(with_protocol(measures, rule), space, dataset, logits=False), *extra]
     tally = _Tally(dataset, space, rule, ids, chosen)
     indices = [i for i, name in enumerate(dataset.names) if name in matches.files]
     faults = list(matches.problems)

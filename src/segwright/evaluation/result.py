@@ -35,6 +35,7 @@ class Evaluation:
     seconds: wall time of decoding, prediction and counting together.
     missed_NK: int64 [N, K], true pixels for which a prediction file names no class; None where there are none, as always
     with a model.
+    at: where scores were not taken at the original size, the size, such as "512×1024" (height × width).
     measures: what else was measured, by name of the measure. arrays: its rows, "measure.array" -> [N, ...].
     """
 
@@ -49,6 +50,7 @@ class Evaluation:
     ignored_N: NDArray[np.int64]
     seconds: float
     missed_NK: NDArray[np.int64] | None = None
+    at: str | None = None
     measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -67,6 +69,16 @@ class Evaluation:
     def rule(self) -> Protocol:
         """The definition behind `protocol`, for these classes."""
         return find_protocol(self.protocol).for_space(self.space)
+
+    @property
+    def definition(self) -> str:
+        """What its mIoU means, in one sentence, with the size where that is not the original one."""
+        sentence = self.rule.sentence
+        return (
+            sentence
+            if self.at is None
+            else sentence.replace("at original size", f"at {self.at}, not the original size")
+        )
 
     @property
     def official(self) -> Mapping[str, Any]:
@@ -128,7 +140,8 @@ class Evaluation:
             "checkpoint": self.checkpoint,
             "split": self.split,
             "protocol": self.protocol,
-            "definition": self.rule.sentence,
+            "definition": self.definition,
+            **({} if self.at is None else {"at": self.at}),
             "miou": None if np.isnan(self.miou) else self.miou,
             "iou": self.iou,
             "headline": {n: None if np.isnan(v) else v for n, v in self.rule.numbers(self.scores).items()},
@@ -168,6 +181,7 @@ class Evaluation:
                 ignored_N=np.array([p["ignored"] for p in pictures], np.int64),
                 seconds=float(content["seconds"]),
                 missed_NK=_missed(pictures, space.num_classes),
+                at=None if content.get("at") is None else str(content["at"]),
                 measures=dict(content.get("measures", {})),
             )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, UserError) as error:

@@ -29,7 +29,7 @@ def score_table(evaluation: Evaluation) -> Table:
     """
     scores, rule = evaluation.scores, evaluation.rule
     table = Table(
-        title=f"{escape(evaluation.run)} on {escape(evaluation.split)}: mIoU {percent(evaluation.miou)} %",
+        title=f"{escape(evaluation.run)} on {escape(evaluation.split)}: mIoU {percent(evaluation.miou)} %{_size(evaluation)}",
         caption=caption(evaluation),
         title_justify="left",
         caption_justify="left",
@@ -59,6 +59,10 @@ def score_table(evaluation: Evaluation) -> Table:
         table.add_row(escape(name), *cells, str(evaluation.images_K[k]), style=style)
     _add_categories(table, evaluation)
     return table
+
+
+def _size(evaluation: Evaluation) -> str:
+    return "" if evaluation.at is None else f" at {evaluation.at}, not the original size"
 
 
 def _own_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, float | None], float | None]]:
@@ -94,7 +98,7 @@ def caption(evaluation: Evaluation) -> str:
     left_out = ", ".join(evaluation.left_out) or "none"
     kinds = {"macro": scores.macro_iou, "micro": scores.micro_iou, "weighted": scores.weighted_iou}
     lines = [
-        f"Protocol {rule.sentence}",
+        f"Protocol {evaluation.definition}",
         *(
             [" · ".join(f"{name} {percent(v)}" for name, v in rule.numbers(scores).items())]
             if len(rule.headline) > 1

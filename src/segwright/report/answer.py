@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from segwright.evaluation.error_budget import ErrorBudget
 from segwright.evaluation.hardest import Mistake
 from segwright.evaluation.result import Evaluation
 from segwright.report.content import MistakePicture
 from segwright.report.pictures import Embedded, close_up, embed
 from segwright.report.tables import ClassRow
-from segwright.report.wording import count, listing, percent
+from segwright.report.wording import THIN, count, listing, percent, points
 
 MANY = 30  # classes beyond which single ones no longer decide the mean
 
@@ -60,6 +61,23 @@ def why_low(rows: Sequence[ClassRow], miou: float) -> str:
         f"What holds it down: {listing(named)}. {'They cover' if len(low) > 1 else 'It covers'} {_share(low)} of the "
         f"labelled pixels; the mean of the other {len(rest)} classes is {percent(math.fsum(rest) / len(rest))}."
     )
+
+
+def where_lost(budget: ErrorBudget | None) -> str:
+    """How the lost points share out: borders, missed and invented regions, the rest; the costliest confusion."""
+    if budget is None:
+        return ""
+    gains = {step.key: step.gain for step in budget.steps}
+    near = math.fsum(gains[key] for key in ("border-1", "border-3", "border-5"))
+    told = (
+        f"Of the {points(budget.ceiling - budget.miou).removeprefix('+')} points that are lost, {points(near)} lie within "
+        f"5{THIN}px of true borders, {points(gains['missed'] + gains['small'])} in missed or small regions, "
+        f"{points(gains['invented'])} in invented ones and {points(gains['rest'])} inside of larger regions (each counted "
+        "after those before it)."
+    )
+    if budget.pairs:
+        told += f" The costliest confusion is {budget.pairs[0].title}: {points(budget.pairs[0].gain.value)} if solved."
+    return told.replace(" +", " ")
 
 
 def _share(rows: Sequence[ClassRow]) -> str:

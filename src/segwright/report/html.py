@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from segwright.evaluation.error_budget import error_budget
 from segwright.evaluation.hardest import rank_pictures, worst_mistakes
-from segwright.report.answer import caveats, measures, mistake_card, why_low
+from segwright.report.answer import caveats, measures, mistake_card, where_lost, why_low
 from segwright.report.appendix import data_table, fact_groups, mark_yaml
 from segwright.report.chapters import CHAPTERS, Chapter
 from segwright.report.colors import style_rules, to_hex
@@ -104,7 +105,7 @@ def _content(report: RunReport) -> dict[str, Any]:
         "mean_accuracy": evaluation.rule.mean_accuracy(scores),
         "counted": sum(math.isfinite(row.iou) for row in rows),
         "ignored": int(evaluation.ignored_N.sum()),
-        "why": why_low(rows, evaluation.miou),
+        "why": " ".join(filter(None, (why_low(rows, evaluation.miou), where_lost(error_budget(evaluation))))),
         "caveats": caveats(evaluation),
         "measures": measures(evaluation),
         "skyline": iou_bars(names, ious.tolist(), evaluation.miou),

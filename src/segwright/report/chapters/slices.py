@@ -36,9 +36,14 @@ def slice_sentences(found: tuple[Slice, ...]) -> list[str]:
         named = [one for one in clear(found) if one.verdict == verdict]
         named = named if verdict == "worse" else named[::-1]
         if named:
-            words = [f"{one.title} ({difference(one)} points)" for one in named[:5]]
+            words = [f"{_short(one)} ({KINDS[one.kind].lower()}, {difference(one)} points)" for one in named[:5]]
             told.append(f"Clearly {verdict} than the rest: {listing(words)}.")
     return told or ["No slice differs clearly from the rest: with these pictures, differences may be chance."]
+
+
+def _short(one: Slice) -> str:
+    """The title without its limits."""
+    return one.title if one.kind in ("group", "rows") else one.title.partition(" (")[0]
 
 
 def range_of(interval: Interval) -> str:

@@ -9,11 +9,12 @@ import segwright
 from segwright import api, cli
 
 VERBS = {
-    *("demo", "train", "resume", "evaluate", "predict", "write_report", "list_models"),
+    *("demo", "train", "resume", "evaluate", "explain", "predict", "write_report", "list_models"),
     *("receptive_field", "features", "gradcam", "describe_model"),
     *("summary", "doctor", "make_streets", "list_labels", "label_space", "map_labels"),
     *("get_data", "data_statistics", "split_data"),
     *("check_data", "fix_data", "show_data"),
+    *("find_label_errors", "apply_label_marks"),
     *("pack_data", "list_packs", "clear_packs"),
     "convert_weights",
     "calibrate",
@@ -24,6 +25,7 @@ VERBS = {
     "compare",
     "robustness",
     "card",
+    *("submit", "check_submission"),
 }
 GROUPED = {
     "make_streets",
@@ -33,6 +35,8 @@ GROUPED = {
     "check_data",
     "fix_data",
     "show_data",
+    "find_label_errors",
+    "apply_label_marks",
     "pack_data",
     "list_packs",
     "clear_packs",
@@ -69,7 +73,16 @@ def test_command_line_and_python_have_the_same_verbs() -> None:
     assert commands == {
         renamed.get(v, v)
         for v in VERBS
-        - {"dry_run", "overfit_one_batch", "resume", "compare_transfers", "resume_sweep", "resume_crossval"}
+        - {
+            "explain",
+            "check_submission",
+            "dry_run",
+            "overfit_one_batch",
+            "resume",
+            "compare_transfers",
+            "resume_sweep",
+            "resume_crossval",
+        }
         - GROUPED
     } | {"recipes"}
 

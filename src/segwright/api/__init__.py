@@ -9,9 +9,11 @@ from segwright.api.cards import card
 from segwright.api.check import check_data, fix_data
 from segwright.api.compare import compare
 from segwright.api.convert import convert_weights
+from segwright.api.explain import explain
 from segwright.api.finetune import compare_transfers, finetune
 from segwright.api.folds import crossval, resume_crossval, soup
 from segwright.api.get import DATASETS_FOLDER, get_data
+from segwright.api.label_errors import apply_label_marks, find_label_errors
 from segwright.api.labels import label_space, list_labels, map_labels
 from segwright.api.looking import features, gradcam, receptive_field, summary
 from segwright.api.models import describe_model, list_models
@@ -21,6 +23,7 @@ from segwright.api.show import show_data
 from segwright.api.showing import WIDTH, new_console
 from segwright.api.splits import split_data
 from segwright.api.statistics import data_statistics
+from segwright.api.submit import check_submission, submit
 from segwright.api.sweeps import resume_sweep, sweep
 from segwright.api.verbs import (
     RUNS,
@@ -40,9 +43,11 @@ __all__ = [
     "RUNS",
     "WIDTH",
     "TrainResult",
+    "apply_label_marks",
     "calibrate",
     "card",
     "check_data",
+    "check_submission",
     "clear_packs",
     "compare",
     "compare_transfers",
@@ -54,7 +59,9 @@ __all__ = [
     "doctor",
     "dry_run",
     "evaluate",
+    "explain",
     "features",
+    "find_label_errors",
     "finetune",
     "fix_data",
     "get_data",
@@ -78,6 +85,7 @@ __all__ = [
     "show_data",
     "soup",
     "split_data",
+    "submit",
     "summary",
     "sweep",
     "train",

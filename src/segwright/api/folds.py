@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from segwright.evaluation.crossval_result import CrossvalResult
+    from segwright.evaluation.result import Evaluation
     from segwright.evaluation.soup import Soup
     from segwright.recipe import LoadedRecipe, Recipe
     from segwright.training.folds import Crossvalidation
@@ -112,6 +113,32 @@ def _open_splits(recipe: Recipe, *splits: str | None) -> None:
     for split in splits:
         if split is not None:
             build_scored_set(recipe.data, split, score_space(recipe))
+
+
+def evaluate_folds(
+    source: str | Path,
+    *,
+    protocol: str | None = None,
+    labels: str | None = None,
+    measures: Sequence[str] = ("all",),
+    device: str = "auto",
+    runs: Path = RUNS,
+    console: Console | None = None,
+) -> Evaluation:
+    """What `evaluate` does with a cross-validation: one evaluation of all training pictures, each by the fold that held
+    it out, with intervals in `measures["intervals"]`; saved as evaluation/out-of-fold.json in its folder.
+    """
+    from segwright.evaluation.out_of_fold import evaluate_out_of_fold
+    from segwright.training.folds import open_crossvalidation
+
+    return evaluate_out_of_fold(
+        open_crossvalidation(source, processes=None, runs=Path(runs)),
+        protocol=protocol,
+        labels=labels,
+        measures=measures,
+        device=device,
+        console=console or new_console(),
+    )
 
 
 def soup(

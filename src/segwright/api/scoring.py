@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from segwright.runs import Run
 
 
+def is_crossval(source: str | Path, runs: Path) -> bool:
+    """Whether a path, or a name under `runs`, is the folder of a cross-validation."""
+    return any((path / "crossval.json").is_file() for path in (Path(source), runs / str(source)))
+
+
 def check_data_keys(overrides: Sequence[str]) -> None:
     """Raises UserError for a key that is no `data.*` key."""
     if wrong := [o for o in overrides if not o.startswith(("data.", "root="))]:
@@ -66,20 +71,11 @@ def score_files(
     console: Console,
 ) -> Evaluation:
     """Score a folder of prediction files on a run's data, or on that of `data.*` keys."""
-    from segwright.build import build_space, score_space
     from segwright.evaluation.measures import find_measures
     from segwright.evaluation.predictions import evaluate_predictions
     from segwright.metrics.protocols import find_protocol
-    from segwright.recipe import load_recipe
 
-    check_data_keys(overrides)
-    if run is not None:
-        recipe = load_recipe(run.recipe_file, overrides).recipe
-        data, default_protocol, own = recipe.data, recipe.protocol, score_space(recipe)
-    else:
-        data = _data_alone(overrides, labels)
-        default_protocol, own = "pooled", build_space(data.labels)
-    space = own if labels is None else build_space(labels, "--labels")
+    data, default_protocol, space = open_for_files(run, overrides, labels=labels)
     split, rule = split or data.val, find_protocol(protocol or default_protocol)
     dataset = scored_set(data, split, space, rule, console)
     with counting(console, f"scoring {folder.name}") as progress:
@@ -96,6 +92,21 @@ def score_files(
     if left_out := [name for name in find_measures(measures) if name not in result.measures]:
         console.print(f"Not measured on these files: {', '.join(left_out)}.", highlight=False)
     return result
+
+
+def open_for_files(run: Run | None, overrides: Sequence[str], *, labels: str | None) -> tuple[Data, str, LabelSpace]:
+    """Data, protocol and label space to score prediction files in: of a run, or of `data.*` keys alone."""
+    from segwright.build import build_space, score_space
+    from segwright.recipe import load_recipe
+
+    check_data_keys(overrides)
+    if run is not None:
+        recipe = load_recipe(run.recipe_file, overrides).recipe
+        data, protocol, own = recipe.data, recipe.protocol, score_space(recipe)
+    else:
+        data = _data_alone(overrides, labels)
+        protocol, own = "pooled", build_space(data.labels)
+    return data, protocol, own if labels is None else build_space(labels, "--labels")
 
 
 def _data_alone(overrides: Sequence[str], labels: str | None) -> Data:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segwright.api.scoring import check_data_keys, score_files, scored_set
+from segwright.api.scoring import check_data_keys, is_crossval, score_files, scored_set
 from segwright.api.showing import counting, new_console
 from segwright.contracts import UserError
 
@@ -144,12 +144,14 @@ def evaluate(
     split: str | None = None,
     protocol: str | None = None,
     labels: str | None = None,
+    at: str | None = None,
     measures: Sequence[str] = ("all",),
     device: str = "auto",
     runs: Path = RUNS,
     console: Console | None = None,
 ) -> Evaluation:
-    """Score a run's best model, or a .safetensors file, on a labelled split, at the pictures' original size.
+    """Score a run's best model, or a .safetensors file, on a labelled split, at the pictures' original size; of a
+    cross-validation's folder all training pictures, each by the fold that has not seen it.
 
     overrides: `data.*` keys, to score on other data than the run's own (a bare model file needs data.name and data.root).
     predictions: score the files of this folder instead of a model; source is then a run, for its data, or None, and the
@@ -157,11 +159,13 @@ def evaluate(
     ensemble: further models, whose class probabilities are averaged with this one's.
     labels: label space to score in (a name or a .yaml file), in which truth and predictions are told; by default the
     recipe's `score_labels`, else the model's.
-    measures: what else to measure, names of `segwright.evaluation.measures.MEASURES`, or ("all",) or ("none",).
+    at: `network` or `512x1024`: pictures and masks are resized to the network's size, or to that one, before all else, and
+    the result says so. measures: what else to measure, names of `segwright.evaluation.measures.MEASURES`, or ("all",) or ("none",).
     The result is saved as evaluation/SPLIT.json in the run, when the run's own data was scored by its model alone.
     Several processes share the pictures, and all return the same result.
     """
     from segwright.build import build_space, pick_device, prediction_map, score_space
+    from segwright.evaluation.at_size import find_size
     from segwright.evaluation.evaluate import evaluate as score
     from segwright.evaluation.measures import find_measures
     from segwright.metrics.protocols import find_protocol
@@ -171,6 +175,10 @@ def evaluate(
     from segwright.training.distributed import team as together
 
     if predictions is not None:
+        if at is not None:
+            raise UserError(
+                "--at resizes pictures for a model; prediction files are scored at the size of their masks."
+            )
         return score_files(
             Path(predictions),
             None if source is None else find_run(source, runs=Path(runs)),
@@ -181,6 +189,16 @@ def evaluate(
             labels=labels,
             measures=measures,
             console=console or new_console(),
+        )
+    if source is not None and is_crossval(source, Path(runs)):
+        from segwright.api.folds import evaluate_folds
+
+        if overrides or ensemble or split:
+            raise UserError(
+                "a cross-validation is scored on what its folds held out: leave out split, data keys, ensemble."
+            )
+        return evaluate_folds(
+            source, protocol=protocol, labels=labels, measures=measures, device=device, runs=runs, console=console
         )
     if source is None:
         raise UserError("what to score is missing: a run or a model file, or --predictions DIR.")
@@ -208,14 +226,14 @@ def evaluate(
                 precision="fp32",
                 memory_format="channels_last",
                 measures=find_measures(measures),
+                at=None if at is None else find_size(at, segmenter),
                 progress=progress,
                 shard=team,
             )
         if run and not overrides and not ensemble and team.first:
             # the report shows the recipe's protocol and space
-            other = ([result.protocol] if result.protocol != default_protocol else []) + (
-                [space.name] if labels else []
-            )
+            other = [result.protocol] * (result.protocol != default_protocol) + [space.name] * bool(labels)
+            other += [] if at is None else [f"at-{at}"]
             result.save(run.path / "evaluation" / f"{'-'.join([split, *other])}.json")
         return result
 
@@ -287,7 +305,9 @@ def write_report(
     from segwright.runs import find_run
 
     if not 1 <= budget_mb <= 1000:
-        raise UserError(f"budget_mb is {budget_mb}; allowed are 1 to 1000 megabytes. A report has 15 unless told otherwise.")
+        raise UserError(
+            f"budget_mb is {budget_mb}; allowed are 1 to 1000 megabytes. A report has 15 unless told otherwise."
+        )
     console = console or new_console()
     run = find_run(source, runs=Path(runs))
     recipe = load_recipe(run.recipe_file).recipe

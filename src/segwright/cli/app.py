@@ -19,6 +19,7 @@ from rich.table import Table
 
 from segwright import api
 from segwright.cli import data_check as _data_check  # noqa: F401  adds its verbs to data_app
+from segwright.cli import data_errors as _data_errors  # noqa: F401
 from segwright.cli import data_get as _data_get  # noqa: F401
 from segwright.cli import data_pack as _data_pack  # noqa: F401
 from segwright.cli import data_show as _data_show  # noqa: F401
@@ -39,6 +40,8 @@ from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, exampl
 from segwright.cli.labels import labels_app
 from segwright.cli.models import models_app
 from segwright.cli.robustness import robustness
+from segwright.cli.submit import EXAMPLES as SUBMIT_EXAMPLES
+from segwright.cli.submit import submit
 from segwright.cli.sweep import sweep
 from segwright.contracts import SegwrightError, UserError
 from segwright.runs.launch import note_error, place, start_several, without_option
@@ -55,6 +58,7 @@ app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")
 looking.register(app)
 app.command(epilog=EVALUATE_EXAMPLES)(evaluate)
+app.command(epilog=SUBMIT_EXAMPLES)(submit)
 app.command(
     epilog=example("segwright calibrate runs/latest", "segwright calibrate runs/latest --classwise --risk 0.05")
 )(calibrate)

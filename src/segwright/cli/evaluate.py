@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,16 +14,21 @@ from segwright.contracts import UserError
 from segwright.metrics.protocols import PROTOCOLS
 from segwright.runs.launch import place
 
+if TYPE_CHECKING:
+    from segwright.evaluation.result import Evaluation
+
 EXAMPLES = example(
     "segwright evaluate runs/latest",
     "segwright evaluate model.safetensors data.name=camvid data.root=DIR",
+    "segwright evaluate runs/latest --explain",
     "segwright evaluate --predictions DIR data.root=CITYSCAPES --protocol cityscapes",
 )
 
 
 def evaluate(
     model: Annotated[
-        str | None, typer.Argument(help="A run, its name, or a .safetensors file; not needed with --predictions.")
+        str | None,
+        typer.Argument(help="A run, its name, a .safetensors file, or a cross-validation; not with --predictions."),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[data.KEY=VALUE]...", help="Other data to score on.")
@@ -44,6 +49,16 @@ def evaluate(
     labels: Annotated[
         str | None, typer.Option(metavar="SPACE", help="Label space to score in; the model's by default.")
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Score at another size than the pictures have: network, or such as 512x1024 (height × width).",
+        ),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Why your number differs: the score under every convention, in one table.")
+    ] = False,
     measure: Annotated[
         list[str] | None, typer.Option(help="What else to measure; may be repeated. Default: all; none is fastest.")
     ] = None,
@@ -64,6 +79,31 @@ def evaluate(
     others = [text for text in keys if ensemble and "=" not in text]
     if ensemble and not others:
         raise UserError("--ensemble needs two models or more, such as: segwright evaluate runs/A runs/B --ensemble")
+    if explain:
+        if place()[1] > 1:
+            raise UserError("--explain runs in one process: start it without torchrun.")
+        if others or measure:
+            raise UserError(
+                "--explain tells one model's scores under every convention: leave out --ensemble and --measure."
+            )
+        explained = api.explain(
+            model,
+            keys,
+            predictions=predictions,
+            prediction_ids=prediction_ids,
+            split=split,
+            protocol=protocol,
+            labels=labels,
+            at=at,
+            device=device,
+            runs=runs,
+            console=quiet,
+        )
+        if as_json:
+            print(json.dumps(explained.to_dict(), ensure_ascii=False))
+        else:
+            console().print(explained.table())
+        return
     result = api.evaluate(
         model,
         [text for text in keys if text not in others],
@@ -73,6 +113,7 @@ def evaluate(
         split=split,
         protocol=protocol,
         labels=labels,
+        at=at,
         measures=measure or ("all",),
         device=device,
         runs=runs,
@@ -83,3 +124,18 @@ def evaluate(
             print(json.dumps(result.to_dict(), ensure_ascii=False))
     else:
         console().print(result.table())
+        if told := _intervals(result):
+            console().print(told, highlight=False, markup=False, soft_wrap=True)
+
+
+def _intervals(result: Evaluation) -> str:
+    """The interval of a cross-validation's pooled mIoU in words; empty for anything else."""
+    found = result.measures.get("intervals", {})
+    own = found.get("miou")
+    if own is None or None in own.values():
+        return ""
+    numbers = [f"{100 * own[key]:.1f}" for key in ("value", "low", "high")]
+    return (
+        f"mIoU {numbers[0]} % [{numbers[1]}, {numbers[2]}], {found['conditions']}. Each picture was predicted by the fold that "
+        "held it out; the epoch of each fold was chosen on the same pictures, so this is a little too good."
+    )

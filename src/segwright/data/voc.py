@@ -4,7 +4,8 @@ Licence: the pictures come from Flickr under their owners' terms, for research; 
 Pictures: 1464 train, 1449 val, 2913 trainval, 10 582 train_aug; RGB JPEG of mixed sizes, about 500×375.
 Masks: 8-bit palette PNG; the number is the palette index: 0 background, 1..20 aeroplane … tvmonitor in the order of the
 alphabet, 255 the border around objects, which is ignored. Label space: `voc21`.
-Instances: palette PNG with the number of the object, 0 background, 255 border (`SegmentationObject`).
+Instances: palette PNG with the number of the object, 0 background, 255 border (`SegmentationObject`); handed on as
+1000 + number, so that scoring tells objects from regions without any.
 Layout: VOC2012/JPEGImages/NAME.jpg, SegmentationClass/NAME.png, SegmentationObject/NAME.png and
 ImageSets/Segmentation/SPLIT.txt; ROOT is VOC2012, VOCdevkit, or the folder that holds VOCdevkit.
 train_aug: VOC's train and all of SBD, without VOC's val. SBD lies in ROOT/benchmark_RELEASE/dataset (train.txt, val.txt
@@ -21,6 +22,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from segwright.contracts import DataError, UserError
@@ -30,6 +32,7 @@ from segwright.data.reading import read_mask
 
 SPLITS = ("train", "val", "trainval")
 AUG = "train_aug"
+BORDER, FIRST = 255, 1000  # of object maps: the value between objects, and where the numbers handed on begin
 _LAYOUT = "VOCdevkit/VOC2012 with JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/"
 _REMEDY = "Unpack the VOC 2012 archive (for train_aug also SBD's) again."
 
@@ -57,6 +60,12 @@ class Voc(PairedFiles):
             return _augmented(folder, _sbd(root))
         pairs = [_pair(folder, name, instances=instances) for name in read_lines(_list(folder, split))]
         return named(pairs, source=_list(folder, split), remedy=_REMEDY)
+
+    @staticmethod
+    def read_instances(path: Path) -> NDArray[np.int32]:
+        """int32 [H, W]: 1000 + number of the object, 0 for background and the border between objects."""
+        number = read_mask(path).astype(np.int32)
+        return np.where((number > 0) & (number < BORDER), FIRST + number, 0)
 
     @staticmethod
     def read_raw(pair: Pair) -> NDArray[Any]:

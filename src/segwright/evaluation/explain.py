@@ -1,7 +1,7 @@
 """Why your number differs: one model's predictions under every convention that is called mIoU somewhere.
 
-A convention is a handful of choices (`Definition`). From the headline's choices to those of another convention, one
-choice changes at a time; each change is a step in points, and the steps add up to the difference.
+From the headline's definition to that of another convention one choice changes at a time; each change is a step in
+points, and the steps add up to the difference.
 Letters: N pictures, K classes.
 """
 
@@ -9,53 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from segwright.contracts import UserError
+from segwright.evaluation.definitions import Definition, Seen, Step, chain, score
 from segwright.evaluation.result import Evaluation
-from segwright.metrics.conventions import Resized, VoidPredictions
-from segwright.metrics.protocols import PROTOCOLS, Protocol
-from segwright.metrics.scores import Floats, mean_defined, ratio
+from segwright.metrics.conventions import Resized, SizeOf, VoidPredictions
+from segwright.metrics.measure import Measure
+from segwright.metrics.protocols import PROTOCOLS, Protocol, find_protocol
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from segwright.contracts import UserError
-
-Ints = NDArray[np.int64]
-Classes = Literal["union", "truth", "all", "gapless"]
-Unit = Literal["set", "class", "picture"]
-Weights = Literal["equal", "truth", "union"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Definition:
-    """The choices behind a mean IoU.
-
-    classes: which ones the mean counts: `union`, those in truth or prediction; `truth`, those with true pixels; `all`,
-    every class, one without true pixels counts 0; `gapless`, every class, and one that is in neither makes it undefined.
-    void: whether a class predicted on a void pixel is a false one. resized: prediction and mask made smaller first.
-    unit: where IoU is taken: of all pictures together; of each picture, averaged over pictures for each class; of each
-    picture, averaged over its classes. weights: of the classes in the mean; `union` is micro IoU.
-    without: ids of classes whose true pixels count nowhere.
-    """
-
-    classes: Classes = "union"
-    void: bool = False
-    resized: bool = False
-    unit: Unit = "set"
-    weights: Weights = "equal"
-    without: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Step:
-    """One change of definition. change: what it adds, in units of 1; None where a score is undefined."""
-
-    text: str
-    change: float | None
+    from segwright.labels import LabelSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +51,7 @@ class Explanation:
 
     def row(self, key: str) -> Row:
         """A convention by its key. Raises KeyError for one that is not there."""
-        return next((row for row in self.rows if row.key == key), None) or _missing(key)
+        return {row.key: row for row in self.rows}[key]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; None for undefined numbers."""
@@ -113,146 +81,254 @@ class Explanation:
         return explain_table(self)
 
 
-def _missing(key: str) -> Row:
-    raise KeyError(key)
-
-
 @dataclass(frozen=True)
-class Seen:
-    """Rows of one size: counts_NKK [truth, predicted], missed_NK true pixels that got no class, void_NK predictions on void."""
-
-    counts_NKK: Ints
-    missed_NK: Ints
-    void_NK: Ints
-
-
-def score(definition: Definition, seen: Seen) -> float:
-    """Mean IoU under a definition, 0..1; NaN where undefined. `seen` is of the size that the definition asks for."""
-    hits_NK, truth_NK, union_NK = _areas(definition, seen)
-    kept = [k for k in range(hits_NK.shape[1]) if k not in definition.without]
-    hits_NK, truth_NK, union_NK = hits_NK[:, kept], truth_NK[:, kept], union_NK[:, kept]
-    if not truth_NK.any():
-        return float("nan")
-    hits_K, truth_K, union_K = hits_NK.sum(0), truth_NK.sum(0), union_NK.sum(0)
-    if definition.weights == "union":
-        return float(hits_K.sum() / union_K.sum())
-    if definition.weights == "truth":
-        return float((ratio(hits_K, union_K)[truth_K > 0] * truth_K[truth_K > 0]).sum() / truth_K.sum())
-    if definition.unit == "set":
-        return _mean(_counted(hits_K, truth_K, union_K, definition.classes), definition.classes)
-    iou_NK = _counted(hits_NK, truth_NK, union_NK, definition.classes)
-    axis_first = iou_NK.T if definition.unit == "class" else iou_NK
-    return mean_defined(np.array([_mean(values, definition.classes) for values in axis_first]))
+class _Convention:
+    key: str
+    title: str
+    sentence: str
+    users: str
+    definition: Definition
 
 
-def _areas(definition: Definition, seen: Seen) -> tuple[Ints, Ints, Ints]:
-    """Hits, true pixels and union, int64 [N, K] each."""
-    counts_NKK, missed_NK, false_NK = seen.counts_NKK, seen.missed_NK, seen.void_NK
-    if definition.without:
-        rows = list(definition.without)
-        false_NK = false_NK + counts_NKK[:, rows].sum(1)
-        counts_NKK, missed_NK = counts_NKK.copy(), missed_NK.copy()
-        counts_NKK[:, rows] = 0
-        missed_NK[:, rows] = 0
-    hits_NK = np.diagonal(counts_NKK, axis1=1, axis2=2)
-    truth_NK = counts_NKK.sum(2) + missed_NK
-    predicted_NK = counts_NKK.sum(1) + (false_NK if definition.void else 0)
-    return hits_NK, truth_NK, truth_NK + predicted_NK - hits_NK
+_CONVENTIONS = (
+    _Convention(
+        "pooled",
+        "pooled mIoU",
+        "pixels of all pictures counted together, void ignored, mean over the classes in truth or prediction",
+        "Cityscapes, mmsegmentation, Segwright",
+        Definition(),
+    ),
+    _Convention(
+        "truth",
+        "mean over true classes",
+        "as pooled, but classes without true pixels are left out, whatever was predicted",
+        "detectron2, COCO-Stuff's code",
+        Definition(classes="truth"),
+    ),
+    _Convention(
+        "absent-zero",
+        "absent classes count 0",
+        "as pooled, but the sum is divided by all classes: one without true pixels counts 0",
+        "SegNet's CamVid script, ADE20K's kit, Ultralytics since its change 24552",
+        Definition(classes="all"),
+    ),
+    _Convention(
+        "gapless",
+        "absent classes spread",
+        "as pooled, but a class in neither truth nor prediction makes the mean undefined",
+        "torchvision's reference scripts",
+        Definition(classes="gapless"),
+    ),
+    _Convention(
+        "void-false",
+        "void counts as false",
+        "as pooled, but what is predicted on void pixels counts as false pixels of its class",
+        "scripts that drop void from the hits and forget it in the union",
+        Definition(void=True),
+    ),
+    _Convention(
+        "class-pictures",
+        "pictures averaged for each class",
+        "IoU of each class in each picture that has it in truth or prediction, mean over these, then over classes",
+        "nnU-Net's summary (for its foreground)",
+        Definition(unit="class"),
+    ),
+    _Convention(
+        "class-true-pictures",
+        "true pictures averaged for each class",
+        "the same over the pictures whose truth has the class: false pixels elsewhere cost nothing",
+        "the SUIM paper, on resized masks",
+        Definition(unit="class", classes="truth"),
+    ),
+    _Convention(
+        "picture",
+        "mean of each picture's mIoU",
+        "mIoU of each picture over the classes in its truth or prediction, then the mean over pictures",
+        "loops that average a score for each picture",
+        Definition(unit="picture"),
+    ),
+    _Convention(
+        "weighted",
+        "frequency-weighted IoU",
+        "class IoU of all pictures together, weighted by true pixels",
+        "COCO-Stuff's and detectron2's fwIoU",
+        Definition(weights="truth"),
+    ),
+    _Convention(
+        "micro",
+        "micro IoU",
+        "hits of all classes over unions of all classes",
+        "torchgeo",
+        Definition(weights="union"),
+    ),
+)
+_RESIZED = "resized"
 
-
-def _counted(hits: Ints, truth: Ints, union: Ints, classes: Classes) -> Floats:
-    """IoU of the classes that the mean counts, NaN for the others."""
-    iou = ratio(hits, union)
-    if classes == "truth":
-        return np.where(truth > 0, iou, np.nan)
-    return np.where(truth > 0, iou, 0.0) if classes == "all" else iou
-
-
-def _mean(values: Floats, classes: Classes) -> float:
-    return float(values.mean()) if classes == "gapless" else mean_defined(values)
-
-
-def chain(start: Definition, goal: Definition, seen: Mapping[bool, Seen]) -> tuple[Step, ...]:
-    """From one definition to another, one choice at a time. seen: by whether it is resized.
-
-    The changes add up to the difference of the two scores. Choices that change nothing in between are left out.
-    """
-    steps: list[Step] = []
-    here, value = start, score(start, seen[start.resized])
-    for following, text in _path(start, goal, seen):
-        there = score(following, seen[following.resized])
-        change = None if np.isnan(there) or np.isnan(value) else there - value
-        if change != 0 or following == goal:
-            steps.append(Step(text, change))
-        here, value = following, there
-    if here != goal:
-        raise AssertionError("a path has to end at its goal")  # of the code, not of any input
-    return tuple(steps)
-
-
-_UNITS: tuple[Unit, ...] = ("set", "class", "picture")
-_WEIGHTS: tuple[Weights, ...] = ("equal", "truth", "union")
-_UNIT_TEXT = {
-    "set": "the pixels of all pictures are counted together",
-    "class": "IoU is taken in each picture, and of each class averaged over the pictures",
-    "picture": "the mean over classes is taken in each picture, before that over pictures",
+_OFFICIAL: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "cityscapes": {
+        "iiou": ("iIoU", "each true instance weighs as if it had the average size of its class; 8 classes"),
+        "category_iou": ("category IoU", "classes of one category are taken together; mean over 7 categories"),
+        "category_iiou": ("category iIoU", "iIoU of the categories human and vehicle"),
+    },
+    "suim-paper": {
+        "iou": (
+            "IoU of the SUIM paper",
+            "five binary masks at 320×240, mean over the pictures whose truth has the class",
+        ),
+    },
 }
-_WEIGHT_TEXT = {
-    "equal": "every class weighs alike",
-    "truth": "classes weigh as many pixels as they truly have",
-    "union": "classes weigh as many pixels as their union has",
-}
-_CLASS_TEXT = {
-    "union": "the mean is over the classes in truth or prediction",
-    "truth": "classes without true pixels leave the mean",
-    "all": "a class without true pixels counts 0",
-    "gapless": "a class in neither truth nor prediction makes the mean undefined",
-}
+"""Measure -> number of its `averages` -> title and sentence: what pooled counts cannot say."""
 
 
-def _path(start: Definition, goal: Definition, seen: Mapping[bool, Seen]) -> list[tuple[Definition, str]]:
-    here = start
-    path: list[tuple[Definition, str]] = []
-
-    def go(text: str, **changed: Any) -> None:
-        nonlocal here
-        here = replace(here, **changed)
-        path.append((here, text))
-
-    if here.without != goal.without:
-        other = len(set(here.without) ^ set(goal.without))
-        what = "count nowhere" if goal.without else "count"
-        go(f"true pixels of {other} classes that Cityscapes does not evaluate {what}", without=goal.without)
-    if here.resized != goal.resized:
-        go("prediction and mask are resized first" if goal.resized else "at original size", resized=goal.resized)
-    if here.void != goal.void:
-        text = "false pixels of the class that is predicted there" if goal.void else "counted nowhere"
-        go(f"void pixels are {text}", void=goal.void)
-    if here.classes != goal.classes:
-        go(_CLASS_TEXT[goal.classes], classes=goal.classes)
-    for unit in _between(_UNITS, here.unit, goal.unit):
-        go(_UNIT_TEXT[unit], unit=unit)
-    for weights in _between(_WEIGHTS, here.weights, goal.weights):
-        go(_WEIGHT_TEXT[weights], weights=weights)
-    return path
+def fitting_protocols(space: LabelSpace) -> tuple[Protocol, ...]:
+    """The named protocols that score the classes of a space."""
+    return tuple(rule.for_space(space) for rule in PROTOCOLS.values() if _fits(rule, space))
 
 
-def _between(order: Sequence[Any], start: Any, goal: Any) -> list[Any]:
-    """What comes after `start` on the way to `goal`, itself included."""
-    a, b = order.index(start), order.index(goal)
-    return list(order[a + 1 : b + 1]) if b >= a else list(order[b:a][::-1])
-
-
-def fitting_protocols(evaluation: Evaluation) -> list[Protocol]:
-    """The named protocols that score these classes."""
-    return [rule for rule in PROTOCOLS.values() if _fits(rule, evaluation)]
-
-
-def _fits(rule: Protocol, evaluation: Evaluation) -> bool:
-    from segwright.contracts import UserError
-
+def _fits(rule: Protocol, space: LabelSpace) -> bool:
     try:
-        rule.for_space(evaluation.space).check(evaluation.space)
+        rule.check(space)
     except UserError:
         return False
     return True
+
+
+def measures_for(space: LabelSpace) -> tuple[str, ...]:
+    """Names of the measures that `explain` wants to find in an evaluation."""
+    return tuple(dict.fromkeys(rule.measure for rule in fitting_protocols(space) if rule.measure))
+
+
+def extra_measures(space: LabelSpace, size_of: SizeOf | None) -> list[Measure]:
+    """The further measures that `explain` needs. size_of: the size that pictures are resized to, None for no such row."""
+    return [VoidPredictions(space), *([] if size_of is None else [Resized(space, size_of)])]
+
+
+def explain(evaluation: Evaluation, *, protocol: str) -> Explanation:
+    """Every convention's score of one evaluation, and how each comes about from the protocol's.
+
+    evaluation: under the protocol `pooled`, with `extra_measures`, and with `measures_for` its space where those could
+    be taken. protocol: the one whose mIoU is the headline. Raises UserError when it does not score these classes.
+    """
+    headline = find_protocol(protocol).for_space(evaluation.space)
+    headline.check(evaluation.space)
+    seen = _seen(evaluation)
+    start = _definition(headline)
+    conventions = _all_conventions(evaluation, start, resized=True in seen)
+    rows = [
+        Row(
+            key=one.key,
+            title=one.title,
+            sentence=one.sentence,
+            users=one.users,
+            value=score(one.definition, seen[one.definition.resized]),
+            steps=chain(start, one.definition, seen),
+        )
+        for one in conventions
+    ]
+    key = next(one.key for one in conventions if one.definition == start)
+    value = score(start, seen[start.resized])
+    rows += _official_rows(evaluation, value)
+    if not headline.counted:
+        key = f"{headline.measure}.iou"
+        rows = _from_another(rows, key)
+    rows = [replace(row, steps=()) if row.key == key else row for row in rows]
+    return Explanation(
+        run=evaluation.run,
+        split=evaluation.split,
+        space=evaluation.space.name,
+        pictures=len(evaluation.names),
+        headline=key,
+        rows=tuple(sorted(rows, key=lambda row: -np.inf if np.isnan(row.value) else row.value, reverse=True)),
+    )
+
+
+def _seen(evaluation: Evaluation) -> dict[bool, Seen]:
+    """By whether prediction and mask were resized."""
+    arrays, counts_NKK = evaluation.arrays, evaluation.counts_NKK
+    missed_NK = evaluation.missed_NK
+    none_NK = np.zeros(counts_NKK.shape[:2], np.int64)
+    found = {
+        False: Seen(
+            counts_NKK, none_NK if missed_NK is None else missed_NK, arrays[f"{VoidPredictions.name}.predicted"]
+        )
+    }
+    if f"{Resized.name}.counts" in arrays:
+        found[True] = Seen(*(arrays[f"{Resized.name}.{key}"] for key in ("counts", "missed", "void")))
+    return found
+
+
+def _definition(rule: Protocol) -> Definition:
+    """Of the mean that pooled counts give under a protocol."""
+    return Definition(classes=rule.mean_over, without=rule.void)
+
+
+def _all_conventions(evaluation: Evaluation, start: Definition, *, resized: bool) -> list[_Convention]:
+    """Those above, those of protocols that differ from all of them, and, where it was measured, the resized one."""
+    found = []
+    for one in _CONVENTIONS:
+        of_weights = one.definition.weights != "equal"  # there the choice of classes changes nothing
+        definition = replace(one.definition, classes=start.classes) if of_weights else one.definition
+        found.append(replace(one, definition=definition))
+    if resized:
+        size = evaluation.measures[Resized.name]["size"]
+        found.append(
+            _Convention(
+                _RESIZED,
+                f"at {size}",
+                "as pooled, but prediction and mask are resized first, each pixel the nearest one",
+                "loops that score at the network's size",
+                Definition(resized=True),
+            )
+        )
+    for rule in fitting_protocols(evaluation.space):
+        if not rule.counted:
+            continue
+        definition = _definition(rule)
+        place = next((i for i, one in enumerate(found) if one.definition == definition), None)
+        if place is None:
+            found.append(_Convention(rule.name, f"mIoU of {rule.name}", _short(rule), "", definition))
+            place = len(found) - 1
+        own = found[place]
+        users = ", ".join(part for part in (own.users, f"protocol {rule.name}") if part)
+        found[place] = replace(own, users=users)
+    return found
+
+
+def _short(rule: Protocol) -> str:
+    return rule.sentence.removeprefix(f"{rule.name}: ").removesuffix(".")
+
+
+def _official_rows(evaluation: Evaluation, headline: float) -> list[Row]:
+    """What the protocols' own measures say."""
+    rows = []
+    rules = fitting_protocols(evaluation.space)
+    for measure, numbers in _OFFICIAL.items():
+        averages = evaluation.measures.get(measure, {}).get("averages", {})
+        users = ", ".join(f"protocol {rule.name}" for rule in rules if rule.measure == measure)
+        for name, (title, sentence) in numbers.items():
+            value = averages.get(name)
+            if value is None:
+                continue
+            step = Step(f"it measures something else: {sentence}", None if np.isnan(headline) else value - headline)
+            rows.append(
+                Row(key=f"{measure}.{name}", title=title, sentence=sentence, users=users, value=value, steps=(step,))
+            )
+    return rows
+
+
+def _from_another(rows: Sequence[Row], key: str) -> list[Row]:
+    """The steps from a headline that is no function of counts: first to the pooled mean, then on as before."""
+    values = {row.key: row.value for row in rows}
+    if key not in values:
+        raise UserError(f"the headline '{key}' was not measured on this data: choose another protocol, such as pooled.")
+    first = Step("pooled counts at original size instead", _difference(values[key], values["pooled"]))
+    return [
+        replace(row, steps=(Step(row.steps[0].text, _difference(values[key], row.value)),))
+        if "." in row.key and row.steps
+        else replace(row, steps=(first, *(step for step in row.steps if step.change != 0)))
+        for row in rows
+    ]
+
+
+def _difference(before: float, after: float) -> float | None:
+    return None if np.isnan(before) or np.isnan(after) else after - before

@@ -39,6 +39,8 @@ from segwright.recipe import Data
 LIST = "list.csv"
 SPACE = "labels.yaml"
 CHANGES = "changes.csv"
+EVERYTHING = "everything"
+"""What the list calls the split `all`, a name that is taken there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +119,12 @@ def apply_marks(
         ignored=writer.ignored,
         corrected=writer.corrected,
         pictures=sum(len(found) for found in splits.values()),
-        splits=tuple(splits),
+        splits=tuple(_listed(split) for split in splits),
     )
+
+
+def _listed(split: str) -> str:
+    return EVERYTHING if split == "all" else split
 
 
 def _open_splits(data: Data, splits: Sequence[str]) -> dict[str, tuple[Pair, ...]]:
@@ -264,7 +270,7 @@ def _list(splits: Mapping[str, Sequence[Pair]], new: Mapping[Path, Path]) -> str
         for pair in pairs:
             mask = new[pair.mask].as_posix() if pair.mask in new else str(pair.mask.resolve())
             name = pair.name if names[pair.name] == 1 else f"{split}/{pair.name}"
-            writer.writerow((str(pair.image.resolve()), mask, f"{pair.weight:g}", name, pair.group, split))
+            writer.writerow((str(pair.image.resolve()), mask, f"{pair.weight:g}", name, pair.group, _listed(split)))
     return stream.getvalue()
 
 

@@ -65,11 +65,6 @@ class Sources:
         }
 
 
-def is_crossvalidation(source: str | Path, runs: Path) -> bool:
-    """Whether a path, or a name under `runs`, is the folder of a cross-validation."""
-    return any((path / "crossval.json").is_file() for path in (Path(source), runs / str(source)))
-
-
 def fold_models(crossval: Crossvalidation) -> list[tuple[int, Run]]:
     """The folds whose models have surely not seen what they held out: those of the first round.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from segwright.build import build_scored_set, build_space, pick_device, prediction_map, score_space
@@ -15,6 +18,7 @@ from segwright.evaluation.evaluate import evaluate, with_protocol
 from segwright.evaluation.label_sources import fold_models
 from segwright.evaluation.measures import build_measures, find_measures
 from segwright.evaluation.result import Evaluation
+from segwright.metrics.intervals import Interval, Resampled
 from segwright.metrics.protocols import find_protocol
 from segwright.models.converted import in_space
 from segwright.models.weights import load_segmenter
@@ -22,6 +26,8 @@ from segwright.training.folds import Crossvalidation
 from segwright.training.progress import Counting
 
 SPLIT = "out-of-fold"
+INTERVALS = "intervals"
+"""The key of `intervals` among the measures."""
 
 
 def out_of_fold_file(crossval: Crossvalidation) -> Path:
@@ -75,7 +81,7 @@ def evaluate_out_of_fold(
     order = build_scored_set(base.data, base.data.train, space).names
     pooled = pool([one for one, _ in found], name=crossval.name, order=order)
     results = {kind.name: kind.result(_rows(pooled, kind.name), pooled.groups) for kind in found[0][1]}
-    result = replace(pooled, measures=results)
+    result = replace(pooled, measures=results | {INTERVALS: intervals(pooled)})
     other = ([result.protocol] if rule.name != find_protocol(base.protocol).name else []) + (
         [space.name] if space.class_names != usual.class_names else []
     )
@@ -113,6 +119,28 @@ def pool(parts: Sequence[Evaluation], *, name: str, order: Sequence[str]) -> Eva
     )
 
 
-def _rows(pooled: Evaluation, measure: str) -> dict[str, np.ndarray]:
+def intervals(pooled: Evaluation) -> dict[str, Any]:
+    """95 % bootstrap intervals of mIoU and of each class's IoU, 0..1, and what was resampled: {"miou": {"value": 0.6,
+    "low": 0.5, "high": 0.7}, "classes": {…}, "conditions": "…"}; None where undefined.
+
+    `miou` is None under a protocol that is not made of pixel counts. What the choice of epochs and the training itself vary
+    is not in them.
+    """
+    resampled = Resampled(pooled.counts_NKK, pooled.groups, missed_NK=pooled.missed_NK)
+    own = resampled.interval(resampled.miou_R(pooled.rule))
+    classes = [resampled.interval(resampled.iou_RK[:, k]) for k in range(pooled.space.num_classes)]
+    return {
+        "miou": _plain(own) if pooled.rule.counted else None,
+        "classes": {name: _plain(one) for name, one in zip(pooled.space.class_names, classes, strict=True)},
+        "conditions": own.conditions,
+    }
+
+
+def _plain(interval: Interval) -> dict[str, float | None]:
+    numbers = {"value": interval.value, "low": interval.low, "high": interval.high}
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+
+
+def _rows(pooled: Evaluation, measure: str) -> dict[str, NDArray[Any]]:
     start = f"{measure}."
     return {key.removeprefix(start): rows for key, rows in pooled.arrays.items() if key.startswith(start)}

@@ -99,13 +99,13 @@ def measure(
                 logits = segmenter(image)
                 ids = logits.max(1).indices.to(torch.uint8)  # several times faster than argmax(1)
                 value = float(loss(logits, labels.long())) if loss is not None else math.nan
+            counts_KK = confusion(labels, ids, num_classes, source=sample.name).cpu().numpy()
             if measures:
                 seen = _scored(index, sample, labels_HW, ids, logits)
                 for one in measures:
                     one.see(seen, arrays[one.name])
                 del seen
             del logits
-            counts_KK = confusion(labels, ids, num_classes, source=sample.name).cpu().numpy()
             counts_NKK[index] = counts_KK
             ignored_N[index] = labels_HW.size - counts_KK.sum()
             if loss is not None and counts_KK.any():

@@ -161,7 +161,7 @@ _ALL = (
         sentence=(
             "camvid: the pixels of all pictures are counted together at original size, void pixels are ignored, and "
             "mIoU divides by the number of all classes: one without true pixels counts 0. The script's boundary F, at "
-            "0.0075 of the diagonal, is in the measure `boundary`."
+            "0.0075 of the diagonal, is in the measure boundary."
         ),
         source="SegNet-Tutorial, compute_test_results.m",
         mean_over="all",

@@ -126,8 +126,9 @@ def told_notes(recipe: Recipe, history: list[dict[str, object]], evaluation: Eva
     epochs = [row["epoch"] for row in history if row.get("kind") == "train"]
     if epochs and len(epochs) < recipe.training.epochs:
         notes.append(f"Training stopped after {len(epochs)} of {recipe.training.epochs} epochs.")
-    best = [row["epoch"] for row in history if row.get("kind") == "val" and row.get("best")]
-    if best:
+    validated = [row for row in history if row.get("kind") == "val"]
+    best = [row["epoch"] for row in validated if row.get("best")]
+    if best and len(validated) > 1:
         notes.append(
             f"The model is that of epoch {best[-1]}, chosen because it scored best on these validation pictures: "
             "its score here is slightly optimistic."

@@ -311,7 +311,8 @@ class Trainer:
     def _validation_row(self, result: Measured, miou: float, found: Scores, better: bool) -> dict[str, Any]:
         space = self._scored_space
         names = space.class_names
-        iou = {n: None if math.isnan(v) else round(float(v), 6) for n, v in zip(names, found.iou, strict=True)}
+        values = find_protocol(self.recipe.protocol).for_space(space).iou(found)
+        iou = {n: None if math.isnan(v) else round(float(v), 6) for n, v in zip(names, values, strict=True)}
         return {
             "kind": "val",
             "stage": self.stage.name,

@@ -34,7 +34,7 @@ def budget_chapter(report: RunReport) -> Chapter | None:
         tables=tables.items(),
         span=span,
     )
-    return Chapter("budget", "Error budget", html)
+    return Chapter("budget", "Budget", html)
 
 
 def span(gain: Gain) -> str:

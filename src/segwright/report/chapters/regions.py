@@ -68,7 +68,7 @@ def regions_chapter(report: RunReport) -> Chapter | None:
         size_chart=_size_chart(sizes) if sizes else None,
         ids={name: k for k, name in enumerate(report.evaluation.space.class_names)},
     )
-    return Chapter("regions", "Borders and sizes", html)
+    return Chapter("regions", "Borders", html)
 
 
 def _rows(report: RunReport, boundary: Mapping[str, Any] | None, sizes: Mapping[str, Any] | None) -> list[RegionRow]:

@@ -235,3 +235,23 @@ def test_the_result_is_plain_data() -> None:
     assert isinstance(found, Explanation)
     with pytest.raises(UserError, match="protocol 'voc' scores the classes of"):
         explain(evaluated(pictures(1)), protocol="voc")
+
+
+@pytest.mark.slow
+def test_the_table_of_the_docs(camvid: Path, tmp_path: Path) -> None:
+    """docs/metrics.md, "Why toolkits disagree": truth moved by 2 px down and 3 px right, void called building."""
+    for path in sorted((camvid / "trainannot").glob("*.png")):
+        moved = np.roll(np.array(Image.open(path)), (2, 3), (0, 1))
+        moved[moved == 11] = 1
+        Image.fromarray(moved).save(tmp_path / path.name)
+    found = api.explain(None, [f"data.root={camvid}"], predictions=tmp_path, split="train", console=Console(quiet=True))
+    expected = {
+        "weighted": 87.5,
+        "micro": 86.8,
+        "pooled": 71.7,
+        "void-false": 69.6,
+        "picture": 63.8,
+        "class-pictures": 62.6,
+    }
+    assert {key: round(100 * found.row(key).value, 1) for key in expected} == expected
+    assert [round(100 * (step.change or 0), 1) for step in found.row("picture").steps] == [-9.1, 1.3]

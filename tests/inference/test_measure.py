@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 
@@ -12,8 +13,10 @@ from sklearn.metrics import confusion_matrix
 from torch.nn import functional as F
 
 from segwright.contracts import IGNORE, DataError, UserError
+from segwright.evaluation.measures import MEASURES
 from segwright.inference.measure import measure
 from segwright.inference.running import read_ahead
+from segwright.models import Segmenter, build_architecture
 from tests.inference.fakes import Pictures, RedSegmenter, random_sample, space_of, three_pictures
 
 
@@ -155,3 +158,14 @@ def test_read_ahead_keeps_order_and_raises_where_the_item_would_come() -> None:
     assert [next(items), next(items), next(items)] == [0, 1, 2]
     with pytest.raises(KeyError):
         next(items)
+
+
+@pytest.mark.parametrize("measures", [(), ("calibration",)])
+def test_scores_that_are_no_numbers_are_refused(measures: tuple[str, ...]) -> None:
+    space = space_of(["red", "green", "blue"])
+    network = build_architecture("small_cnn", 3, {})
+    model = Segmenter(network, labels=space, model={"name": "small_cnn", "args": {}})
+    with torch.no_grad():
+        next(network.parameters()).fill_(math.nan)
+    with pytest.raises(DataError, match=r"no numbers \(NaN\)"):
+        measure(model, three_pictures(), device="cpu", measures=[MEASURES[name](space) for name in measures])

@@ -97,7 +97,7 @@ class Kitti(PairedFiles):
         if split == "test":
             raise UserError(
                 f"{folder / 'testing'} has pictures without masks, because the benchmark keeps them: it is no split to "
-                "train on or score. Predict its pictures (`segwright predict`) and hand them in, or use val."
+                "train on or score. `segwright submit --format kitti` predicts them for its server; or use val."
             )
         need_split(split, cls.splits(root, form=form), folder, _LAYOUTS[form])
         part = folder / "training"

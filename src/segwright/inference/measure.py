@@ -23,6 +23,7 @@ from segwright.inference.sharding import WHOLE, Shard
 from segwright.metrics.confusion import confusion
 from segwright.metrics.measure import Arrays, Measure, Scored
 from segwright.models.converted import Converted
+from segwright.models.segmenter import no_numbers
 
 if TYPE_CHECKING:
     from segwright.models.segmenter import Segmenter
@@ -97,7 +98,11 @@ def measure(
                 ids = segmenter.ids(image)
             else:
                 logits = segmenter(image)
-                ids = logits.max(1).indices.to(torch.uint8)  # several times faster than argmax(1)
+                best = logits.max(1)  # several times faster than argmax(1)
+                ids = best.indices.to(torch.uint8)
+                if loss is None and bool(best.values.isnan().any()):  # in training, the loss tells of it
+                    raise no_numbers(best.values, sample.name)
+                del best
                 value = float(loss(logits, labels.long())) if loss is not None else math.nan
             counts_KK = confusion(labels, ids, num_classes, source=sample.name).cpu().numpy()
             if measures:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segwright.contracts import Outputs, UserError
+from segwright.contracts import DataError, Outputs, UserError
 from segwright.labels import LabelSpace
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -168,7 +168,7 @@ class Segmenter(nn.Module):
         never exist together. Of exactly equal scores the first class wins. The temperature takes no part: it leaves the
         best class the best, but for scores that differ in their last digit. image: as for `forward`.
         among: the classes to choose from, ascending; None for all.
-        Raises UserError in a multi-label space, where a pixel has no best class.
+        Raises UserError in a multi-label space, where a pixel has no best class; DataError where a score is NaN.
         """
         if not self.labels.exclusive:
             raise UserError(
@@ -184,6 +184,8 @@ class Segmenter(nn.Module):
             score = _to_picture(logits[:, index : index + 1], sizes)[:, 0]
             ids.masked_fill_(score > best, index)
             torch.maximum(best, score, out=best)
+        if bool(best.isnan().any()):  # the maximum of anything and NaN is NaN
+            raise no_numbers(best, self._name)
         return ids
 
     @property
@@ -252,3 +254,12 @@ def _resize(logits: Tensor, size: Size) -> Tensor:
     if tuple(logits.shape[-2:]) == size:
         return logits
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+def no_numbers(best: Tensor, source: str) -> DataError:
+    """What to say of pixels whose best score is NaN. source: the model or picture."""
+    share = float(best.isnan().float().mean())
+    return DataError(
+        f"{source}: the scores of {share:.1%} of the pixels are no numbers (NaN). The weights are damaged, or the precision "
+        "is too small for them: use fp32, an earlier checkpoint, or convert the weights again."
+    )

@@ -97,9 +97,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     root = write_pictures(folder / "data", train=12, val=1)
     planted = plant(root, 10)
     recipe = write_recipe(folder, root)
-    settings = Settings(
-        source="tiny", folds=2, by="plain", common="val", test=None, per_stage=False, processes=1
-    )
+    settings = Settings(source="tiny", folds=2, by="plain", common="val", test=None, per_stage=False, processes=1)
     crossval = new_crossvalidation(load_recipe(recipe, FAST), settings, name="cv", runs=folder / "runs", console=QUIET)
     train_round(crossval, crossval.rounds[0], QUIET)
     shutil.copy(crossval.rounds[0].fold(1).best, crossval.path / WINNER)
@@ -248,9 +246,7 @@ def test_a_run_judges_only_what_it_was_not_trained_on(study: Study, tmp_path: Pa
         api.find_label_errors("cv", seen=True, runs=study.runs, console=QUIET)
 
 
-def test_the_command_line_finds_and_applies(
-    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_finds_and_applies(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("data", "errors", str(study.runs / "cv"), "-o", str(tmp_path / "out"), "--top", "3", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["regions"]) == 3
@@ -314,7 +310,8 @@ def test_measures_of_pooled_folds_are_those_of_all_pictures(study: Study) -> Non
 def test_colours_and_16_bit_numbers_keep_their_coding(tmp_path: Path) -> None:
     def space(encoding: str, values: tuple[int, int], ignored: tuple[LabelClass, ...] = ()) -> LabelSpace:
         classes = tuple(
-            LabelClass(name=name, values=(value,), color=(value & 255, 0, 9)) for name, value in zip("ab", values)
+            LabelClass(name=name, values=(value,), color=(value & 255, 0, 9))
+            for name, value in zip("ab", values, strict=True)
         )
         return LabelSpace(name="s", title="S", classes=classes, ignored=ignored, encoding=encoding)  # type: ignore[arg-type]
 

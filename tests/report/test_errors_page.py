@@ -54,7 +54,9 @@ ABOUT = {
     **{"data": {}, "splits": ["train"]},
 }
 REVIEW = Review(
-    regions=tuple(one.region for one in LOOKS), space=space_of(NAMES), about=ABOUT | {"labels": space_of(NAMES).to_dict()}
+    regions=tuple(one.region for one in LOOKS),
+    space=space_of(NAMES),
+    about=ABOUT | {"labels": space_of(NAMES).to_dict()},
 )
 
 
@@ -67,7 +69,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tab(chrome: Browser, file: Path) -> Iterator[Tab]:
-    context = chrome.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce", accept_downloads=True)
+    context = chrome.new_context(
+        viewport={"width": 1280, "height": 900}, reduced_motion="reduce", accept_downloads=True
+    )
     made = Tab(context, file)
     yield made
     context.close()
@@ -160,6 +164,6 @@ def test_a_card_shows_the_region_in_the_middle_of_its_surroundings() -> None:
 
 
 def test_a_page_without_regions_says_so(tmp_path: Path) -> None:
-    empty = Review(regions=(), space=REVIEW.space, about=REVIEW.about | {"found": 0})
+    empty = Review(regions=(), space=REVIEW.space, about={**REVIEW.about, "found": 0})
     text = write_review_page(empty, [], tmp_path).read_text(encoding="utf-8")
     assert "No region was found" in text

@@ -76,11 +76,12 @@ def _apply(marks: Path, source: str | None, out: Path | None, unsure: bool, runs
     if as_json:
         print(json.dumps(done.to_dict(), ensure_ascii=False))
         return
+    whole = " data.train=everything" if "everything" in done.splits else ""  # the split `all` of the recipe
     console().print(
         f"{done.masks:,} new masks in {done.out}: {done.ignored:,} pixels left out, {done.corrected:,} corrected. The list "
         f"has {done.pictures:,} pictures ({', '.join(done.splits)}). Train on it:\n"
         f"  segwright train RECIPE data.name=list_file data.root={done.list_file} data.labels={done.labels_file} "
-        f"'data.args={{}}' data.split_file=null",
+        f"'data.args={{}}' data.split_file=null{whole}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -44,7 +44,7 @@ def card(look: Look, space: LabelSpace) -> Card:
     rows, columns = slice(top, bottom), slice(left, right)
     size = (CLOSE_UP[0], max(1, round((bottom - top) * CLOSE_UP[0] / (right - left))))
     shape = cv2.resize(inside[rows, columns], size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
-    image = cv2.resize(look.image[rows, columns], size, interpolation=cv2.INTER_CUBIC)
+    image = np.asarray(cv2.resize(look.image[rows, columns], size, interpolation=cv2.INTER_CUBIC), np.uint8)
     return Card(
         region=look.region,
         image=embed(_outlined(image, shape)),

@@ -33,6 +33,8 @@ def test_refusals() -> None:
     model = RedSegmenter()
     with pytest.raises(UserError, match="unknown protocol 'vocs'. Did you mean 'voc'"):
         evaluate(model, three_pictures(), protocol="vocs", **origin)
-    with pytest.raises(UserError, match="protocol 'voc' scores the classes of voc21, but label space 'fake' has others"):
+    with pytest.raises(
+        UserError, match="protocol 'voc' scores the classes of voc21, but label space 'fake' has others"
+    ):
         evaluate(model, three_pictures(), protocol="voc", **origin)
     assert model.seen == []  # refused before anything ran

@@ -17,7 +17,9 @@ VERBS = {
     *("find_label_errors", "apply_label_marks"),
     *("pack_data", "list_packs", "clear_packs"),
     "convert_weights",
+    "export_model",
     "calibrate",
+    "tune_crf",
     *("dry_run", "lr_find", "overfit_one_batch"),
     *("sweep", "resume_sweep"),
     *("finetune", "compare_transfers"),
@@ -69,6 +71,7 @@ def test_command_line_and_python_have_the_same_verbs() -> None:
     renamed = {
         "write_report": "report",
         "convert_weights": "convert",
+        "export_model": "export",
     }  # sub-packages have the short names
     assert commands == {
         renamed.get(v, v)

@@ -1,7 +1,8 @@
 """Segwright: semantic segmentation that people can trust.
 
-The verbs of the command line as functions with result objects (`models` is `list_models` here, and `report` is
-`write_report`, because sub-packages have those names; `convert` is `convert_weights`): `segwright.train("camvid-cpu", ["data.root=DIR"])`.
+The verbs of the command line as functions with result objects: `segwright.train("camvid-cpu", ["data.root=DIR"])`. Names of
+sub-packages are avoided: `models` is `list_models` here, `report` is `write_report`, `export` is `export_model`; and `convert`
+is `convert_weights`.
 Importing this package loads neither torch nor any model.
 """
 
@@ -24,6 +25,7 @@ from segwright.api import (
     dry_run,
     evaluate,
     explain,
+    export_model,
     features,
     find_label_errors,
     finetune,
@@ -52,6 +54,7 @@ from segwright.api import (
     summary,
     sweep,
     train,
+    tune_crf,
     write_report,
 )
 from segwright.contracts import IGNORE, DataError, SegwrightError, UserError
@@ -81,6 +84,7 @@ __all__ = [
     "dry_run",
     "evaluate",
     "explain",
+    "export_model",
     "features",
     "find_label_errors",
     "finetune",
@@ -109,5 +113,6 @@ __all__ = [
     "summary",
     "sweep",
     "train",
+    "tune_crf",
     "write_report",
 ]

@@ -9,7 +9,9 @@ from segwright.api.cards import card
 from segwright.api.check import check_data, fix_data
 from segwright.api.compare import compare
 from segwright.api.convert import convert_weights
+from segwright.api.crf import tune_crf
 from segwright.api.explain import explain
+from segwright.api.export import ExportResult, export_model
 from segwright.api.finetune import compare_transfers, finetune
 from segwright.api.folds import crossval, resume_crossval, soup
 from segwright.api.get import DATASETS_FOLDER, get_data
@@ -42,6 +44,7 @@ __all__ = [
     "DATASETS_FOLDER",
     "RUNS",
     "WIDTH",
+    "ExportResult",
     "TrainResult",
     "apply_label_marks",
     "calibrate",
@@ -60,6 +63,7 @@ __all__ = [
     "dry_run",
     "evaluate",
     "explain",
+    "export_model",
     "features",
     "find_label_errors",
     "finetune",
@@ -89,5 +93,6 @@ __all__ = [
     "summary",
     "sweep",
     "train",
+    "tune_crf",
     "write_report",
 ]

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segwright.api.backends import open_backend
 from segwright.api.showing import counting, new_console
-from segwright.api.verbs import RUNS, _data_of, _model
+from segwright.api.verbs import RUNS, _data_of
+from segwright.contracts import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +44,11 @@ def calibrate(
     from segwright.models.weights import save_segmenter
 
     console = console or new_console()
-    segmenter, file, run = _model(source, Path(runs))
+    segmenter, file, run = open_backend(source, Path(runs))
+    if file.suffix != ".safetensors":
+        raise UserError(
+            f"{file} is an exported model, which cannot be changed: calibrate its run, then export that again."
+        )
     data, _ = _data_of(run, segmenter, overrides)
     split = split or data.val
     had = segmenter.temperature is not None

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segwright.api.backends import open_backend
 from segwright.api.showing import counting, new_console
-from segwright.api.verbs import RUNS, _model
+from segwright.api.verbs import RUNS
 from segwright.contracts import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def submit(
 
     console = console or new_console()
     wanted = find_form(form)
-    segmenter, _, run = _model(source, Path(runs))
+    segmenter, _, run = open_backend(source, Path(runs))
     pictures = _pictures(wanted, overrides, split, run)
     with counting(console, f"predicting {split}") as progress:
         return write_submission(segmenter, pictures, wanted, Path(out), device=pick_device(device), progress=progress)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segwright.api.backends import open_backend
+from segwright.api.crf import Crf, refined
 from segwright.api.scoring import check_data_keys, is_crossval, score_files, scored_set
 from segwright.api.showing import counting, new_console
 from segwright.contracts import UserError
@@ -146,6 +148,8 @@ def evaluate(
     labels: str | None = None,
     at: str | None = None,
     measures: Sequence[str] = ("all",),
+    crf: Crf = False,
+    backend: str | None = None,
     device: str = "auto",
     runs: Path = RUNS,
     console: Console | None = None,
@@ -161,6 +165,7 @@ def evaluate(
     recipe's `score_labels`, else the model's.
     at: `network` or `512x1024`: pictures and masks are resized to the network's size, or to that one, before all else, and
     the result says so. measures: what else to measure, names of `segwright.evaluation.measures.MEASURES`, or ("all",) or ("none",).
+    crf, backend: as for `predict`; a refined model is called NAME+crf.
     The result is saved as evaluation/SPLIT.json in the run, when the run's own data was scored by its model alone.
     Several processes share the pictures, and all return the same result.
     """
@@ -175,9 +180,9 @@ def evaluate(
     from segwright.training.distributed import team as together
 
     if predictions is not None:
-        if at is not None:
+        if at is not None or crf is not False:
             raise UserError(
-                "--at resizes pictures for a model; prediction files are scored at the size of their masks."
+                "--at and --crf are for a model; prediction files are scored as they are, at the size of their masks."
             )
         return score_files(
             Path(predictions),
@@ -193,9 +198,9 @@ def evaluate(
     if source is not None and is_crossval(source, Path(runs)):
         from segwright.api.folds import evaluate_folds
 
-        if overrides or ensemble or split:
+        if overrides or ensemble or split or crf is not False:
             raise UserError(
-                "a cross-validation is scored on what its folds held out: leave out split, data keys, ensemble."
+                "a cross-validation is scored on what its folds held out: leave out split, data keys, ensemble, CRF."
             )
         return evaluate_folds(
             source, protocol=protocol, labels=labels, measures=measures, device=device, runs=runs, console=console
@@ -204,10 +209,11 @@ def evaluate(
         raise UserError("what to score is missing: a run or a model file, or --predictions DIR.")
     with together() as team:
         console = team.console(console or new_console())
-        segmenter, checkpoint, run = _model(source, Path(runs))
+        segmenter, checkpoint, run = open_backend(source, Path(runs), backend, console)
         name = run.name if run else checkpoint.stem
         if ensemble:
-            segmenter, name = _ensemble([source, *ensemble], Path(runs))
+            segmenter, name = _ensemble([source, *ensemble], Path(runs), backend, console)
+        segmenter, name = refined(segmenter, name, [source, *ensemble], crf, runs, console)
         data, default_protocol = _data_of(run, segmenter, overrides)
         split = split or data.val
         own_space = score_space(load_recipe(run.recipe_file).recipe) if run else segmenter.labels
@@ -234,6 +240,8 @@ def evaluate(
             # the report shows the recipe's protocol and space
             other = [result.protocol] * (result.protocol != default_protocol) + [space.name] * bool(labels)
             other += [] if at is None else [f"at-{at}"]
+            other += [] if crf is False else ["crf"]
+            other += [] if checkpoint.suffix == ".safetensors" else [checkpoint.name]
             result.save(run.path / "evaluation" / f"{'-'.join([split, *other])}.json")
         return result
 
@@ -249,6 +257,8 @@ def predict(
     palette: str = "official",
     abstain_below: float | None = None,
     labels: str | None = None,
+    crf: Crf = False,
+    backend: str | None = None,
     device: str = "auto",
     runs: Path = RUNS,
     console: Console | None = None,
@@ -259,6 +269,9 @@ def predict(
     palette: `official`, the label space's own colours, or `safe`, which colour-blind people can tell apart.
     abstain_below: pixels of less confidence (0..1) get no class but 255; `calibrate` says which value keeps a wished risk.
     labels: label space in which the predictions are told (a name or a .yaml file); by default each model's own.
+    backend: `torch`, a runtime of `inference.backends.BACKENDS`, or `auto`; by default torch, and for an
+    exported file the first that reads it.
+    crf: True refines with a fully connected CRF, with the parameters that `tune_crf` kept; a mapping changes some of them.
     Writes STEM_overlay, STEM_color and STEM_ids into `out` (into out/RUN for several models). Returns the files by model.
     """
     from segwright.build import build_space, pick_device, prediction_map
@@ -270,7 +283,8 @@ def predict(
     found: dict[str, list[PredictedFile]] = {}
     several = len(sources) > 1 and not ensemble
     for source in [sources] if ensemble else [[source] for source in sources]:
-        segmenter, name = _ensemble(source, Path(runs)) if ensemble else _named(source[0], Path(runs))
+        segmenter, name = _ensemble(source, Path(runs), backend, console)
+        segmenter, name = refined(segmenter, name, source, crf, runs, console)
         console.print(f"{name}: licence of the weights: {segmenter.licence}", highlight=False, markup=False)
         told = None if space is None else prediction_map(segmenter.labels, space)
         predictor = Predictor(in_space(segmenter, told), device=pick_device(device), abstain_below=abstain_below)
@@ -313,7 +327,7 @@ def write_report(
     recipe = load_recipe(run.recipe_file).recipe
     scored = run.path / "evaluation" / f"{recipe.data.val}.json"
     evaluation = Evaluation.load(scored) if scored.is_file() else evaluate(run.path, console=console)
-    segmenter, _, _ = _model(run.path, Path(runs))
+    segmenter, _, _ = open_backend(run.path, Path(runs))
     dataset = build_scored_set(recipe.data, evaluation.split, evaluation.space)
     seen = in_space(segmenter, prediction_map(segmenter.labels, evaluation.space))
     content = compose(run, recipe, evaluation, seen, dataset, budget=round(budget_mb * 1e6))
@@ -349,24 +363,20 @@ def make_streets(
     return Path(root)
 
 
-def _model(source: str | Path, runs: Path) -> tuple[Segmenter, Path, Run | None]:
-    from segwright.models.weights import load_segmenter
-    from segwright.runs import model_file
-
-    path, run = model_file(source, runs=runs)
-    return load_segmenter(path), path, run
-
-
-def _named(source: str | Path, runs: Path) -> tuple[Segmenter, str]:
-    segmenter, checkpoint, run = _model(source, runs)
+def _named(source: str | Path, runs: Path, backend: str | None, console: Console) -> tuple[Segmenter, str]:
+    segmenter, checkpoint, run = open_backend(source, runs, backend, console)
     return segmenter, run.name if run else checkpoint.stem
 
 
-def _ensemble(sources: Sequence[str | Path], runs: Path) -> tuple[Segmenter, str]:
+def _ensemble(
+    sources: Sequence[str | Path], runs: Path, backend: str | None, console: Console
+) -> tuple[Segmenter, str]:
     """Several models as one, and what to call it."""
     from segwright.inference.ensemble import Ensemble
 
-    models = [_named(source, runs) for source in sources]
+    if len(sources) == 1:
+        return _named(sources[0], runs, backend, console)
+    models = [_named(source, runs, backend, console) for source in sources]
     names = [name for _, name in models]
     return Ensemble([segmenter for segmenter, _ in models], names), "+".join(names)
 

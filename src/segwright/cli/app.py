@@ -31,12 +31,15 @@ from segwright.cli.calibrate import calibrate
 from segwright.cli.cards import card
 from segwright.cli.compare import compare
 from segwright.cli.convert import convert
+from segwright.cli.crf import CRF, CRF_SET, asked_crf, tune_crf
 from segwright.cli.crossval import crossval, soup
 from segwright.cli.data import data_app
 from segwright.cli.evaluate import EXAMPLES as EVALUATE_EXAMPLES
 from segwright.cli.evaluate import evaluate
+from segwright.cli.export import EXAMPLES as EXPORT_EXAMPLES
+from segwright.cli.export import export
 from segwright.cli.finetune import finetune
-from segwright.cli.forms import AsJson, Device, Overrides, Runs, console, example
+from segwright.cli.forms import AsJson, Backend, Device, Overrides, Runs, console, example
 from segwright.cli.labels import labels_app
 from segwright.cli.models import models_app
 from segwright.cli.robustness import robustness
@@ -59,9 +62,11 @@ app.add_typer(models_app, name="models")
 looking.register(app)
 app.command(epilog=EVALUATE_EXAMPLES)(evaluate)
 app.command(epilog=SUBMIT_EXAMPLES)(submit)
+app.command(epilog=EXPORT_EXAMPLES)(export)
 app.command(
     epilog=example("segwright calibrate runs/latest", "segwright calibrate runs/latest --classwise --risk 0.05")
 )(calibrate)
+app.command(epilog=example("segwright tune-crf runs/latest", "segwright tune-crf runs/latest --tries 40"))(tune_crf)
 app.command(epilog=example("segwright convert old.pth --model denseaspp --labels cityscapes19 -o model.safetensors"))(
     convert
 )
@@ -249,6 +254,9 @@ def predict(
     labels: Annotated[
         str | None, typer.Option(metavar="SPACE", help="Label space to predict in; the model's by default.")
     ] = None,
+    crf: CRF = False,
+    crf_set: CRF_SET = None,
+    backend: Backend = None,
     device: Device = "auto",
     runs: Runs = api.RUNS,
 ) -> None:
@@ -268,6 +276,8 @@ def predict(
         palette=palette,
         abstain_below=abstain_below,
         labels=labels,
+        crf=asked_crf(crf, crf_set),
+        backend=backend,
         device=device,
         runs=runs,
         console=console(),

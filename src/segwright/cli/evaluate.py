@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segwright import api
-from segwright.cli.forms import AsJson, Device, Runs, console, example
+from segwright.cli.crf import CRF, CRF_SET, asked_crf
+from segwright.cli.forms import AsJson, Backend, Device, Runs, console, example
 from segwright.contracts import UserError
 from segwright.metrics.protocols import PROTOCOLS
 from segwright.runs.launch import place
@@ -21,6 +22,7 @@ EXAMPLES = example(
     "segwright evaluate runs/latest",
     "segwright evaluate model.safetensors data.name=camvid data.root=DIR",
     "segwright evaluate runs/latest --explain",
+    "segwright evaluate runs/latest/export/model.onnx",
     "segwright evaluate --predictions DIR data.root=CITYSCAPES --protocol cityscapes",
 )
 
@@ -28,7 +30,7 @@ EXAMPLES = example(
 def evaluate(
     model: Annotated[
         str | None,
-        typer.Argument(help="A run, its name, a .safetensors file, or a cross-validation; not with --predictions."),
+        typer.Argument(help="A run, its name, a model file, or a cross-validation; not with --predictions."),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[data.KEY=VALUE]...", help="Other data to score on.")
@@ -62,6 +64,9 @@ def evaluate(
     measure: Annotated[
         list[str] | None, typer.Option(help="What else to measure; may be repeated. Default: all; none is fastest.")
     ] = None,
+    crf: CRF = False,
+    crf_set: CRF_SET = None,
+    backend: Backend = None,
     device: Device = "auto",
     runs: Runs = api.RUNS,
     as_json: AsJson = False,
@@ -79,6 +84,8 @@ def evaluate(
     others = [text for text in keys if ensemble and "=" not in text]
     if ensemble and not others:
         raise UserError("--ensemble needs two models or more, such as: segwright evaluate runs/A runs/B --ensemble")
+    if (crf or crf_set) and (explain or predictions is not None):
+        raise UserError("--crf refines a model's scores: leave out --explain and --predictions.")
     if explain:
         if place()[1] > 1:
             raise UserError("--explain runs in one process: start it without torchrun.")
@@ -86,6 +93,8 @@ def evaluate(
             raise UserError(
                 "--explain tells one model's scores under every convention: leave out --ensemble and --measure."
             )
+        if backend is not None:
+            raise UserError("--explain takes the model as it is: leave out --backend, or name an exported file.")
         explained = api.explain(
             model,
             keys,
@@ -115,6 +124,8 @@ def evaluate(
         labels=labels,
         at=at,
         measures=measure or ("all",),
+        crf=asked_crf(crf, crf_set),
+        backend=backend,
         device=device,
         runs=runs,
         console=quiet,

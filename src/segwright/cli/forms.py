@@ -15,6 +15,12 @@ from segwright.runs.launch import place
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:0, mps.")]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        help="auto, torch, onnxruntime, openvino, openvino-fp32: what runs the model. See `segwright export`."
+    ),
+]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change.")]
 ReaderArgs = Annotated[
     list[str] | None, typer.Argument(metavar="[data.args.KEY=VALUE]...", help="Settings of the reader.")

@@ -5,7 +5,7 @@ Connected CRFs", TPAMI 2018 (arXiv 1606.00915), the form ASPP-L for ResNets: on 
 dilation 6, 12, 18 and 24, with a bias, give the scores. `fusion: concat` is a later reading of it: the branches have 256
 channels, a 1×1 and the global mean stand beside them, and a 1×1 joins them before the classifier. Chosen here: timm's
 ResNets (strides on the 3×3 layers; the authors' are on the 1×1), no multi-scale input and no CRF, which are steps around
-any network.
+any network; `crf` adds one that learns with it (Zheng et al., ICCV 2015).
 
 Letters: B batch, C channels, H W pixels, K classes, h w reduced sizes.
 """
@@ -19,6 +19,7 @@ from segwright.contracts import Outputs, UserError
 from segwright.models.backbones import Backbone
 from segwright.models.blocks import ASPP, check_arguments
 from segwright.models.card import Entry, ModelCard
+from segwright.models.crf import CrfHead
 
 FUSIONS = ("sum", "concat")
 
@@ -33,8 +34,9 @@ class DeepLabV2(nn.Module):
         1×1 and the global mean, joined by a 1×1. BatchNorm then refuses a batch of one in training.
     channels: of the branches with `concat`.
     backbone_weights: None for random ones, "imagenet" for timm's.
+    crf: a fully connected CRF as the last layer, trained with the network.
     Input: float [B, 3, H, W], normalised, H and W multiples of `output_stride`. Output: logits [B, K, h, w] at that
-    stride.
+    stride, or float32 [B, K, H, W] with `crf`.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class DeepLabV2(nn.Module):
         fusion: str = "sum",
         channels: int = 256,
         backbone_weights: str | None = None,
+        crf: bool = False,
     ) -> None:
         super().__init__()
         check_arguments("deeplab_v2", output_stride=output_stride, channels=channels)
@@ -63,10 +66,12 @@ class DeepLabV2(nn.Module):
             self.aspp = SummedClassifiers(deep, num_classes, rates)
         else:
             self.aspp = nn.Sequential(ASPP(deep, channels, rates), nn.Conv2d(channels, num_classes, 1))
+        self.crf = CrfHead(num_classes) if crf else None
 
     def forward(self, image_BCHW: Tensor) -> Outputs:
         (deep,) = self.backbone(image_BCHW)
-        return Outputs(self.aspp(deep))
+        logits = self.aspp(deep)
+        return Outputs(logits if self.crf is None else self.crf(logits, image_BCHW))
 
 
 class SummedClassifiers(nn.Module):

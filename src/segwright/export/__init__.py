@@ -1,0 +1,1 @@
+"""Models for use elsewhere: written, scored against the original, and accepted only then."""

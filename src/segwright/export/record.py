@@ -1,0 +1,94 @@
+"""What is known of the exported files in a folder: `verified.json`, from which `--backend auto` chooses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segwright.contracts import DataError
+from segwright.export.verify import Verification
+from segwright.files import write_json
+
+RECORD = "verified.json"
+MOST_LOST = 0.5
+"""How many points of mIoU a backend may cost for `--backend auto` to take it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """One verified way to run a model. file: exported. weights: fingerprint of the weights it was made of.
+
+    points: change of mIoU against the original. milliseconds: of the original and of this, a picture.
+    """
+
+    file: Path
+    backend: str
+    weights: str
+    points: float
+    milliseconds: tuple[float, float]
+
+
+def fingerprint(path: Path) -> str:
+    """sha256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remember(file: Path, weights: str, found: Sequence[Verification]) -> None:
+    """Write what was verified of a file into the record of its folder, in place of what was known of it.
+
+    weights: fingerprint of the weights that it was made of. found: none forgets the file, which has changed.
+    """
+    record = _read(file.parent / RECORD)
+    record[file.name] = {"sha256": fingerprint(file), "weights": weights, "backends": [one.to_dict() for one in found]}
+    if not found:
+        del record[file.name]
+    if found or (file.parent / RECORD).exists():
+        write_json(file.parent / RECORD, record)
+
+
+def known(folder: Path) -> list[Known]:
+    """Every verified file of a folder that is as it was, with every backend; the fastest first.
+
+    Raises DataError for a damaged record.
+    """
+    found = []
+    for name, entry in _read(folder / RECORD).items():
+        try:
+            file = folder / Path(name).name
+            if not file.is_file() or fingerprint(file) != entry["sha256"]:
+                continue
+            for one in entry["backends"]:
+                before, after = one["milliseconds"]
+                found.append(
+                    Known(
+                        file=file,
+                        backend=one["backend"],
+                        weights=entry["weights"],
+                        points=float(one["points"]),
+                        milliseconds=(float(before), float(after)),
+                    )
+                )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(folder / RECORD, repr(error)) from None
+    return sorted(found, key=lambda one: one.milliseconds[1])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise _damaged(path, str(error)) from None
+    if not isinstance(content, dict):
+        raise _damaged(path, "it is no mapping")
+    return content
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(f"{path} is damaged ({reason}). Remove it, then verify again: segwright export RUN --verify val")

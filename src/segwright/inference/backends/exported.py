@@ -1,0 +1,114 @@
+"""An exported model seen as a Segmenter: everything that predicts or scores a run does so with it.
+
+Letters: B batch, K classes, H W pixels, h w at the network's own stride.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segwright.contracts import DataError, Outputs, UserError
+from segwright.inference.backends.description import Description
+from segwright.inference.backends.sessions import Session
+from segwright.models.segmenter import Segmenter, Sizes
+
+
+class ExportedSegmenter(Segmenter):
+    """A graph in a runtime. Pictures are normalised and padded as always, or by the graph where it holds that.
+
+    It predicts and is not trained or saved. where: the file, for messages.
+    Raises DataError when the graph and its description contradict each other.
+    """
+
+    def __init__(self, session: Session, description: Description, *, where: str) -> None:
+        _check(session, description, where)
+        try:
+            super().__init__(
+                _Graph(session, description),
+                labels=description.labels,
+                model={"name": description.model, "args": {}},
+                mean=description.mean,
+                std=description.std,
+                short_side=description.short_side,
+                provenance=description.provenance,
+                licence=description.licence,
+                temperature=description.temperature,
+            )
+        except UserError as error:
+            raise DataError(f"{where}: its description of the model cannot be used ({error}).") from None
+        self.session, self.description, self.where = session, description, where
+
+    def outputs(self, image: Tensor) -> Outputs:
+        """Raises UserError: an exported model is not trained."""
+        raise UserError(
+            f"{self.where} is an exported model, which predicts and cannot be trained. Train the run it is of."
+        )
+
+    @torch.no_grad()
+    def ids(self, image: Tensor, among: Sequence[int] | None = None) -> Tensor:
+        """The best class of every pixel: uint8 [B, H, W]. Arguments as for Segmenter."""
+        if self.description.form != "picture" or among is not None:
+            return super().ids(image, among)
+        (ids_BHW,) = self._run(image, ["ids"])
+        return ids_BHW
+
+    def _network(self, image: Tensor) -> tuple[Tensor, Sizes]:
+        if self.description.form != "picture":
+            height, width = self.sizes(image.shape[-2], image.shape[-1]).padded
+            self._check_size(height, width, "pad to")
+            return super()._network(image)
+        (logits,) = self._run(image, ["logits"])
+        return logits, self.sizes(image.shape[-2], image.shape[-1])
+
+    def _run(self, image: Tensor, outputs: list[str]) -> list[Tensor]:
+        self._check(image)
+        if image.dtype != torch.uint8:
+            raise UserError(f"{self.where} takes uint8 pictures alone; found {image.dtype}.")
+        self._check_size(image.shape[-2], image.shape[-1], "are")
+        array = np.ascontiguousarray(image.permute(0, 2, 3, 1).cpu().numpy())
+        return [torch.from_numpy(found).to(image.device) for found in self.session.run(array, outputs)]
+
+    def _check_size(self, height: int, width: int, what: str) -> None:
+        if self.description.size not in (None, (height, width)):
+            wanted = "×".join(map(str, self.description.size or ()))
+            raise UserError(
+                f"{self.where} was exported for pictures that {what} {wanted} alone; this one gives {height}×{width}. Export it "
+                "with --size dynamic, or resize the pictures."
+            )
+
+
+class _Graph(nn.Module):
+    """The runtime where a Segmenter has its architecture: normalised float32 [B, 3, H, W] -> logits [B, K, h, w]."""
+
+    def __init__(self, session: Session, description: Description) -> None:
+        super().__init__()
+        self.session = session
+        self.stride, self.min_size = description.stride, description.min_size
+        self.unused: frozenset[str] = frozenset()
+
+    def forward(self, image: Tensor) -> Outputs:
+        array = np.ascontiguousarray(image.detach().float().cpu().numpy())
+        (logits,) = self.session.run(array, ["logits"])
+        return Outputs(torch.from_numpy(logits).to(image.device))
+
+
+def _check(session: Session, description: Description, where: str) -> None:
+    wanted = ("ids", "logits") if description.form == "picture" else ("logits",)
+    if missing := [name for name in wanted if name not in session.output_shapes]:
+        raise DataError(
+            f"{where} has no output '{missing[0]}', although it says that it is of the form {description.form}."
+        )
+    shape, classes = session.output_shapes["logits"], description.labels.num_classes
+    if len(shape) != 4 or shape[1] not in (None, classes):
+        raise DataError(
+            f"{where} gives scores of the shape {list(shape)}, but lists {classes} classes. Export the model again."
+        )
+    kind = np.dtype("uint8" if description.form == "picture" else "float32")
+    if len(session.input_shape) != 4 or session.input_type != kind:
+        raise DataError(
+            f"{where} takes {session.input_type} {list(session.input_shape)}; expected {kind} of four axes."
+        )

@@ -1,0 +1,151 @@
+"""One small interface over the runtimes: named outputs of one array. Nothing here needs torch.
+
+Letters: B batch, K classes, H W pixels, h w at the network's own stride.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segwright.contracts import DataError, UserError
+from segwright.inference.backends.description import KEY
+
+Array = NDArray[Any]
+
+
+class Session(Protocol):
+    """A model that a runtime has loaded.
+
+    input_shape: of its one input, None where any size goes. output_shapes: by name of the output.
+    """
+
+    backend: str
+    input_shape: tuple[int | None, ...]
+    input_type: np.dtype[Any]
+    output_shapes: Mapping[str, tuple[int | None, ...]]
+
+    def run(self, image: Array, outputs: Sequence[str]) -> list[Array]:
+        """The named outputs for one input. Raises DataError when the runtime fails on it."""
+        ...
+
+
+class OnnxRuntime:
+    """An ONNX model in onnxruntime, on the CPU.
+
+    model: bytes of a checked file. threads: of one call; None for one a core.
+    Raises UserError where the package is missing, DataError for a model that it refuses.
+    """
+
+    backend = "onnxruntime"
+
+    def __init__(self, model: bytes, where: str, *, threads: int | None = None) -> None:
+        try:
+            import onnxruntime  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        except ImportError as error:
+            raise _missing("onnxruntime", error) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 4
+        self._where = where
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise _refused(where, self.backend, error) from None
+        if len(self._session.get_inputs()) != 1:
+            raise DataError(f"{where} has {len(self._session.get_inputs())} inputs; an exported segmenter has one.")
+        given = self._session.get_inputs()[0]
+        self._input = given.name
+        self.input_shape: tuple[int | None, ...] = _shape(given.shape)
+        self.input_type = np.dtype({"tensor(uint8)": "uint8", "tensor(float)": "float32"}.get(given.type, "object"))
+        self.output_shapes: Mapping[str, tuple[int | None, ...]] = {
+            found.name: _shape(found.shape) for found in self._session.get_outputs()
+        }
+
+    def run(self, image: Array, outputs: Sequence[str]) -> list[Array]:
+        try:
+            return list(self._session.run(list(outputs), {self._input: image}))
+        except Exception as error:
+            raise _failed(self._where, self.backend, image, error) from None
+
+
+class OpenVino:
+    """An ONNX model (bytes) or an OpenVINO model (path of its .xml) in OpenVINO, on the CPU.
+
+    precise: compute in float32; else in what OpenVINO finds fastest here, bfloat16 on processors that have it.
+    Raises as OnnxRuntime does.
+    """
+
+    backend = "openvino"
+
+    def __init__(self, model: bytes | Path, where: str, *, threads: int | None = None, precise: bool = False) -> None:
+        openvino = openvino_package()
+        self._where = where
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+        settings |= {"INFERENCE_PRECISION_HINT": "f32"} if precise else {}
+        self.backend = "openvino-fp32" if precise else "openvino"
+        try:
+            core = openvino.Core()
+            read = core.read_model(model, b"") if isinstance(model, bytes) else core.read_model(str(model))
+            self.text = read.get_rt_info(KEY).astype(str) if read.has_rt_info(KEY) else None
+            self._model = core.compile_model(read, "CPU", settings)
+        except Exception as error:
+            raise _refused(where, "openvino", error) from None
+        if len(read.inputs) != 1:
+            raise DataError(f"{where} has {len(read.inputs)} inputs; an exported segmenter has one.")
+        given = read.inputs[0]
+        self.input_shape = _partial(given)
+        self.input_type = np.dtype(given.get_element_type().to_dtype())
+        self._places = {name: place for place, port in enumerate(read.outputs) for name in port.get_names()}
+        self.output_shapes: Mapping[str, tuple[int | None, ...]] = {
+            name: _partial(read.outputs[place]) for name, place in self._places.items()
+        }
+
+    def run(self, image: Array, outputs: Sequence[str]) -> list[Array]:
+        try:
+            found = self._model(image, share_inputs=True)
+            return [np.array(found[self._places[name]]) for name in outputs]
+        except Exception as error:
+            raise _failed(self._where, self.backend, image, error) from None
+
+
+def openvino_package() -> Any:
+    """The package `openvino`. Raises UserError that says how to install it."""
+    try:
+        import openvino  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    except ImportError as error:
+        raise _missing("openvino", error) from error
+    return openvino
+
+
+def _shape(sizes: Sequence[Any]) -> tuple[int | None, ...]:
+    return tuple(size if isinstance(size, int) else None for size in sizes)
+
+
+def _partial(port: Any) -> tuple[int | None, ...]:
+    shape = port.get_partial_shape()
+    return tuple(None if size.is_dynamic else size.get_length() for size in shape)
+
+
+def _missing(package: str, error: ImportError) -> UserError:
+    return UserError(f"the package {package} cannot be imported ({error}). Install it: pip install 'segwright[export]'")
+
+
+def _refused(where: str, backend: str, error: Exception) -> DataError:
+    return DataError(f"{where}: {backend} cannot load it ({_first(error)}). Export the model again.")
+
+
+def _failed(where: str, backend: str, image: Array, error: Exception) -> DataError:
+    return DataError(
+        f"{where}: {backend} failed on an input of {image.dtype} {list(image.shape)} ({_first(error)}). Export the model again, "
+        "or take a smaller picture."
+    )
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]

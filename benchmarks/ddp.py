@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from segwright.build import build_loss, build_segmenter, model_space
 from segwright.contracts import Batch
 from segwright.inference.running import FORMATS
 from segwright.recipe import load_recipe
-from segwright.runs.environment import processor
+from segwright.runs.environment import environment
 from segwright.training.averaging import AveragedModel
 from segwright.training.distributed import AgreedStop, Team, team
 from segwright.training.interrupt import StopRequest
@@ -112,8 +113,8 @@ def measured(here: Team, name: str, pairs: int, steps: int) -> dict[str, Any]:
                 rates[which].append((2 if both else 1) * steps * len(batch.names) / max(spent, 1e-9))
     return {
         "what": f"{name}: optimiser steps of {len(batch.names)} pictures a process, pictures a second",
-        "processor": processor(),
-        "torch": torch.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": environment(),
         "pairs": pairs,
         "rates": {which: [round(rate, 3) for rate in values] for which, values in rates.items()},
         "two processes over twice one": ratio(rates["two processes"], [2 * rate for rate in rates["one process"]]),

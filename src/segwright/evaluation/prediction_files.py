@@ -22,11 +22,9 @@ from segwright.contracts import IGNORE, DataError, UserError
 from segwright.data.pairs import list_pictures
 from segwright.data.reading import read_mask
 from segwright.labels import LabelSpace
-from segwright.labels.space import pack_rgb
+from segwright.labels.space import UNLISTED, pack_rgb
 
 READINGS = ("label", "train")
-UNLISTED = 254
-"""In a table of values: no class, and not ignored either. A label space has at most 250 classes."""
 _DRAWN = ("_overlay", "_color")
 _BREAK = re.compile(r"[_.\-]")
 

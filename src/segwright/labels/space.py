@@ -24,6 +24,7 @@ from segwright.names import did_you_mean
 RGB = tuple[int, int, int]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C six times faster, where PyYAML was built with it
 MAX_CLASSES = 250  # ids are uint8 and 255 is IGNORE
+UNLISTED = 254  # in tables of bytes: a value that the space does not know
 
 
 def pack_rgb(color: Sequence[int]) -> int:
@@ -106,6 +107,12 @@ class LabelSpace:
             table[list(item.values)] = index
         return table
 
+    @cached_property
+    def _byte_table(self) -> NDArray[np.uint8]:
+        """uint8 [256]: class id, IGNORE, or UNLISTED, of each raw value that fits a byte."""
+        table = self._table[:256]
+        return np.where(table < 0, UNLISTED, table).astype(np.uint8)
+
     def encode(self, raw: NDArray[Any], *, source: Path | str) -> NDArray[Any]:
         """Raw mask values -> labels, each value by the table of this space.
 
@@ -121,6 +128,10 @@ class LabelSpace:
                     "that lists the colour of each class."
                 )
             if self.exclusive and raw.dtype in (np.uint8, np.uint16):
+                if raw.dtype == np.uint8:
+                    labels = self._byte_table.take(raw, mode="clip")  # several times faster than indexing
+                    if not (labels == UNLISTED).any():
+                        return labels
                 ids = self._table[raw]
                 if ids.min(initial=0) < 0:
                     self._refuse(raw[ids < 0], raw, source)

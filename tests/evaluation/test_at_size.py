@@ -95,5 +95,5 @@ def test_sizes_that_make_no_sense_are_refused(small: Run, tmp_path: Path) -> Non
             api.evaluate(source.path, at=at, device="cpu", console=QUIET)
     with pytest.raises(UserError, match="--at goes with one model"):
         api.evaluate(small.path, ensemble=[whole.path], at="network", device="cpu", console=QUIET)
-    with pytest.raises(UserError, match="prediction files are scored at the size of their masks"):
+    with pytest.raises(UserError, match="prediction files are scored as they are, at the size of their masks"):
         api.evaluate(None, ["data.root=x"], predictions=tmp_path, at="48x80", console=QUIET)

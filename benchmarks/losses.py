@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -77,15 +78,12 @@ def train(root: Path, title: str, seed: int, epochs: int, runs: Path) -> dict[st
     }
 
 
-def over_seeds(values: Sequence[float], *, level: float = 0.95) -> list[float | None]:
-    """Mean and bounds of Student's interval of it, rounded; no bounds for fewer than two values."""
-    from scipy.stats import t  # type: ignore[import-untyped]
+def over_seeds(values: Sequence[float]) -> list[float | None]:
+    """Mean and bounds of Student's 95 % interval of it, rounded; no bounds for fewer than two values."""
+    from segwright.metrics.seeds import spread
 
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return [round(mean, 4), None, None]
-    half = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return [round(v, 4) for v in (mean, mean - half, mean + half)]
+    found = spread(values)
+    return [None if math.isnan(v) else round(v, 4) for v in (found.mean, found.low, found.high)]
 
 
 def verdict(low: float | None, high: float | None) -> str:

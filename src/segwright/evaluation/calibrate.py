@@ -115,7 +115,7 @@ def calibrate(
     segmenter.set_temperature(None)
     per_picture = max(1, min(PER_PICTURE, PIXELS // len(dataset)))
     sample = _sample(segmenter, dataset, per_picture, seed, device, progress)
-    judging_N = _judges(dataset.groups, seed)
+    judging_N = judging_half(dataset.groups, seed)
     half, judge = sample.of(~judging_N), sample.of(judging_N)
     if not len(half.picture_P) or not len(judge.picture_P):
         raise DataError(f"split '{split}': one half of its pictures has no labelled pixel. Choose a larger split.")
@@ -179,7 +179,7 @@ def _sample(
     return _Sample(pixels, np.repeat(np.arange(len(parts)), counts))
 
 
-def _judges(groups: Sequence[str], seed: int) -> NDArray[np.bool_]:
+def judging_half(groups: Sequence[str], seed: int) -> NDArray[np.bool_]:
     """bool [N]: the pictures of the half that judges; whole groups where there are two or more."""
     names, group_N, pictures = np.unique(list(groups), return_inverse=True, return_counts=True)
     if len(names) == 1:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segwright.contracts import DataError, Dataset, Sample, UserError
-from segwright.evaluation.calibrate import _judges
+from segwright.evaluation.calibrate import judging_half
 from segwright.inference.running import Progress, as_image, computing, no_training, read_ahead
 from segwright.metrics.confusion import confusion
 from segwright.metrics.intervals import Interval, Resampled, paired_difference
@@ -108,7 +108,7 @@ def tune_crf(
     rule.check(segmenter.labels)
     if not rule.counted:
         raise UserError(f"protocol '{rule.name}' does not score pixel counts; tune with pooled.")
-    judging_N = _judges(dataset.groups, seed)
+    judging_N = judging_half(dataset.groups, seed)
     halves = [_evenly(np.flatnonzero(half_N), pictures) for half_N in (~judging_N, judging_N)]
     settings = draw_settings(tries, seed)
     total = len(halves[0]) + len(halves[1])

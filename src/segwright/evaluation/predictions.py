@@ -26,7 +26,6 @@ from segwright.evaluation.evaluate import no_labels, with_protocol
 from segwright.evaluation.measures import fitting_measures
 from segwright.evaluation.prediction_files import (
     READINGS,
-    UNLISTED,
     Coding,
     look_up,
     match_files,
@@ -36,6 +35,7 @@ from segwright.evaluation.prediction_files import (
 from segwright.evaluation.result import Evaluation
 from segwright.inference.running import Progress
 from segwright.labels import LabelSpace
+from segwright.labels.space import UNLISTED
 from segwright.metrics.confusion import value_counts
 from segwright.metrics.measure import Measure, Scored
 from segwright.metrics.protocols import Protocol, find_protocol

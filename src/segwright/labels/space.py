@@ -145,8 +145,8 @@ class LabelSpace:
                     f"{source}: the mask has one number a pixel, but label space '{self.name}' expects RGB colours.{turned} "
                     "Choose the label space for this form of the masks (`data.labels=...`)."
                 )
-            if self.exclusive and (labels := self._encode_colors(raw)) is not None:
-                return labels
+            if self.exclusive and (found := self._encode_colors(raw)) is not None:
+                return found
             red, green, blue = (raw[..., i].astype(np.int64) for i in range(3))
             keys = (red << 16) | (green << 8) | blue
         return self._encode_values(keys, source)

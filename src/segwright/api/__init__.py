@@ -20,6 +20,7 @@ from segwright.api.labels import label_space, list_labels, map_labels
 from segwright.api.looking import features, gradcam, receptive_field, summary
 from segwright.api.models import describe_model, list_models
 from segwright.api.pack import clear_packs, list_packs, pack_data
+from segwright.api.predicting import predict
 from segwright.api.robustness import robustness
 from segwright.api.show import show_data
 from segwright.api.showing import WIDTH, new_console
@@ -34,7 +35,6 @@ from segwright.api.verbs import (
     doctor,
     evaluate,
     make_streets,
-    predict,
     resume,
     train,
     write_report,

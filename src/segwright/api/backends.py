@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,3 +93,22 @@ def _say(console: Console | None, chosen: Known | None, reason: str, instead: st
             f"verified, {chosen.points:+.2f} points of mIoU."
         )
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def open_named(source: str | Path, runs: Path, backend: str | None, console: Console) -> tuple[Segmenter, str]:
+    """As `open_backend`, with the run's or file's name."""
+    segmenter, checkpoint, run = open_backend(source, runs, backend, console)
+    return segmenter, run.name if run else checkpoint.stem
+
+
+def open_as_one(
+    sources: Sequence[str | Path], runs: Path, backend: str | None, console: Console
+) -> tuple[Segmenter, str]:
+    """Several models as one, and what to call it."""
+    from segwright.inference.ensemble import Ensemble
+
+    if len(sources) == 1:
+        return open_named(sources[0], runs, backend, console)
+    models = [open_named(source, runs, backend, console) for source in sources]
+    names = [name for _, name in models]
+    return Ensemble([segmenter for segmenter, _ in models], names), "+".join(names)

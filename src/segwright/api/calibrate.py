@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segwright.api.backends import open_backend
+from segwright.api.scoring import data_of
 from segwright.api.showing import counting, new_console
-from segwright.api.verbs import RUNS, _data_of
+from segwright.api.verbs import RUNS
 from segwright.contracts import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def calibrate(
         raise UserError(
             f"{file} is an exported model, which cannot be changed: calibrate its run, then export that again."
         )
-    data, _ = _data_of(run, segmenter, overrides)
+    data, _ = data_of(run, segmenter, overrides)
     split = split or data.val
     had = segmenter.temperature is not None
     dataset = build_scored_set(data, split, segmenter.labels)

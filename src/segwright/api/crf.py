@@ -57,7 +57,7 @@ def tune_crf(
     paired difference on the judging half lies above 0 and `save` is on; else nothing is written.
     """
     from segwright.api.backends import open_backend
-    from segwright.api.verbs import _data_of
+    from segwright.api.scoring import data_of
     from segwright.build import build_scored_set, pick_device
     from segwright.evaluation.tune_crf import tune_crf as search
     from segwright.inference.refine import crf_file, save_crf
@@ -65,7 +65,7 @@ def tune_crf(
 
     console = console or new_console()
     segmenter, file, run = open_backend(source, Path(runs), console=console)
-    data, own = _data_of(run, segmenter, overrides)
+    data, own = data_of(run, segmenter, overrides)
     if protocol is None:
         rule = find_protocol(own).for_space(segmenter.labels)
         protocol = own if rule.counted else "pooled"

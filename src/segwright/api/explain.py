@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segwright.api.backends import open_backend
-from segwright.api.scoring import open_for_files, scored_set
+from segwright.api.scoring import data_of, open_for_files, scored_set
 from segwright.api.showing import counting, new_console
-from segwright.api.verbs import RUNS, _data_of
+from segwright.api.verbs import RUNS
 from segwright.contracts import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def explain(
         raise UserError("what to score is missing: a run or a model file, or --predictions DIR.")
     else:
         segmenter, checkpoint, run = open_backend(source, Path(runs))
-        data, default_protocol = _data_of(run, segmenter, overrides)
+        data, default_protocol = data_of(run, segmenter, overrides)
         own_space = score_space(load_recipe(run.recipe_file).recipe) if run else segmenter.labels
         space = own_space if labels is None else build_space(labels, "--labels")
     headline = find_protocol(protocol or default_protocol)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segwright.api.backends import EXPORT_FOLDER
+from segwright.api.scoring import data_of
 from segwright.api.showing import counting, new_console
-from segwright.api.verbs import RUNS, _data_of
+from segwright.api.verbs import RUNS
 from segwright.contracts import DataError, Dataset, UserError
 
 if TYPE_CHECKING:
@@ -142,12 +143,12 @@ def _labelled(verify: str | Path, run: Run | None, segmenter: Segmenter) -> tupl
         name = recognise(folder) or "paired_folders"
         own = None if run is None else load_recipe(run.recipe_file).recipe.data.name
         keys = [f"data.root={folder}"] + ([] if own == name else [f"data.name={name}"])
-        data, _ = _data_of(run if own == name else None, segmenter, keys)
+        data, _ = data_of(run if own == name else None, segmenter, keys)
         split = data.val
     elif run is None:
         raise UserError(f"--verify {verify}: there is no such folder, and a model file alone has no splits to name.")
     else:
-        data, _ = _data_of(run, segmenter, ())
+        data, _ = data_of(run, segmenter, ())
         split = str(verify)
     return split, build_scored_set(data, split, segmenter.labels)
 
@@ -164,7 +165,7 @@ def _calibration(calibrate: str | Path | None, run: Run | None, segmenter: Segme
         return (read_image(path) for path in _spread(paths, PICTURES))
     if run is None:
         raise UserError("int8 needs pictures to calibrate on: add --calibrate DIR with pictures like those to predict.")
-    data, _ = _data_of(run, segmenter, ())
+    data, _ = data_of(run, segmenter, ())
     dataset = build_scored_set(data, data.train, segmenter.labels)
     return (dataset[index].rgb for index in _spread(range(len(dataset)), PICTURES))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from segwright.evaluation.result import Evaluation
     from segwright.labels import LabelSpace
     from segwright.metrics.protocols import Protocol
+    from segwright.models import Segmenter
     from segwright.recipe import Data
     from segwright.runs import Run
 
@@ -130,3 +131,20 @@ def _data_alone(overrides: Sequence[str], labels: str | None) -> Data:
     extra = [] if "name" in given else [f"data.name={name}"]
     extra += [] if "labels" in given else [f"data.labels={usual}"]
     return data_from([*overrides, *extra], labels={})
+
+
+def data_of(run: Run | None, segmenter: Segmenter, overrides: Sequence[str]) -> tuple[Data, str]:
+    """What to read, and the protocol: of the run with `data.*` overrides, or of the overrides alone."""
+    from segwright.recipe import load_recipe
+    from segwright.recipe.loading import data_from
+
+    check_data_keys(overrides)
+    if run is None and not any(o.startswith("data.name=") for o in overrides):
+        raise UserError(
+            "a model file alone does not say which pictures to score on. Add them, such as: "
+            "segwright evaluate model.safetensors data.name=paired_folders data.root=DIR"
+        )
+    if run is not None:
+        recipe = load_recipe(run.recipe_file, overrides).recipe
+        return recipe.data, recipe.protocol
+    return data_from(overrides, labels=segmenter.labels.to_dict()), "pooled"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segwright.api.backends import open_backend
+from segwright.api.backends import open_as_one, open_backend
 from segwright.api.crf import Crf, refined
-from segwright.api.scoring import check_data_keys, is_crossval, score_files, scored_set
+from segwright.api.scoring import data_of, is_crossval, score_files, scored_set
 from segwright.api.showing import counting, new_console
 from segwright.contracts import UserError
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from segwright.evaluation.result import Evaluation
-    from segwright.inference.predictor import PredictedFile
-    from segwright.models import Segmenter
-    from segwright.recipe import Data, LoadedRecipe
+    from segwright.recipe import LoadedRecipe
     from segwright.runs import Run
     from segwright.runs.environment import Finding
 
@@ -212,9 +210,9 @@ def evaluate(
         segmenter, checkpoint, run = open_backend(source, Path(runs), backend, console)
         name = run.name if run else checkpoint.stem
         if ensemble:
-            segmenter, name = _ensemble([source, *ensemble], Path(runs), backend, console)
+            segmenter, name = open_as_one([source, *ensemble], Path(runs), backend, console)
         segmenter, name = refined(segmenter, name, [source, *ensemble], crf, runs, console)
-        data, default_protocol = _data_of(run, segmenter, overrides)
+        data, default_protocol = data_of(run, segmenter, overrides)
         split = split or data.val
         own_space = score_space(load_recipe(run.recipe_file).recipe) if run else segmenter.labels
         space = own_space if labels is None else build_space(labels, "--labels")
@@ -244,63 +242,6 @@ def evaluate(
             other += [] if checkpoint.suffix == ".safetensors" else [checkpoint.name]
             result.save(run.path / "evaluation" / f"{'-'.join([split, *other])}.json")
         return result
-
-
-def predict(
-    sources: Sequence[str | Path],
-    pictures: str | Path,
-    out: str | Path,
-    *,
-    ensemble: bool = False,
-    write: Sequence[str] = ("overlay", "color", "ids"),
-    opacity: float = 0.5,
-    palette: str = "official",
-    abstain_below: float | None = None,
-    labels: str | None = None,
-    crf: Crf = False,
-    backend: str | None = None,
-    device: str = "auto",
-    runs: Path = RUNS,
-    console: Console | None = None,
-) -> dict[str, list[PredictedFile]]:
-    """Segment a picture or a folder of pictures with one or more models.
-
-    ensemble: all models together as one, the mean of their class probabilities.
-    palette: `official`, the label space's own colours, or `safe`, which colour-blind people can tell apart.
-    abstain_below: pixels of less confidence (0..1) get no class but 255; `calibrate` says which value keeps a wished risk.
-    labels: label space in which the predictions are told (a name or a .yaml file); by default each model's own.
-    backend: `torch`, a runtime of `inference.backends.BACKENDS`, or `auto`; by default torch, and for an
-    exported file the first that reads it.
-    crf: True refines with a fully connected CRF, with the parameters that `tune_crf` kept; a mapping changes some of them.
-    Writes STEM_overlay, STEM_color and STEM_ids into `out` (into out/RUN for several models). Returns the files by model.
-    """
-    from segwright.build import build_space, pick_device, prediction_map
-    from segwright.inference.predictor import Predictor, predict_paths
-    from segwright.models.converted import in_space
-
-    console = console or new_console()
-    space = None if labels is None else build_space(labels, "--labels")
-    found: dict[str, list[PredictedFile]] = {}
-    several = len(sources) > 1 and not ensemble
-    for source in [sources] if ensemble else [[source] for source in sources]:
-        segmenter, name = _ensemble(source, Path(runs), backend, console)
-        segmenter, name = refined(segmenter, name, source, crf, runs, console)
-        console.print(f"{name}: licence of the weights: {segmenter.licence}", highlight=False, markup=False)
-        told = None if space is None else prediction_map(segmenter.labels, space)
-        predictor = Predictor(in_space(segmenter, told), device=pick_device(device), abstain_below=abstain_below)
-        target = Path(out) / name if several else Path(out)
-        with counting(console, "predicting") as progress:
-            found[name] = predict_paths(
-                predictor,
-                Path(pictures),
-                target,
-                write=tuple(write),
-                opacity=opacity,
-                palette=palette,
-                skip=Path(out),
-                progress=progress,
-            )
-    return found
 
 
 def write_report(
@@ -361,38 +302,3 @@ def make_streets(
     with counting(console or new_console(), "drawing scenes") as progress:
         write_streets(Path(root), counts={"train": train, "val": val}, size=size, seed=seed, progress=progress)
     return Path(root)
-
-
-def _named(source: str | Path, runs: Path, backend: str | None, console: Console) -> tuple[Segmenter, str]:
-    segmenter, checkpoint, run = open_backend(source, runs, backend, console)
-    return segmenter, run.name if run else checkpoint.stem
-
-
-def _ensemble(
-    sources: Sequence[str | Path], runs: Path, backend: str | None, console: Console
-) -> tuple[Segmenter, str]:
-    """Several models as one, and what to call it."""
-    from segwright.inference.ensemble import Ensemble
-
-    if len(sources) == 1:
-        return _named(sources[0], runs, backend, console)
-    models = [_named(source, runs, backend, console) for source in sources]
-    names = [name for _, name in models]
-    return Ensemble([segmenter for segmenter, _ in models], names), "+".join(names)
-
-
-def _data_of(run: Run | None, segmenter: Segmenter, overrides: Sequence[str]) -> tuple[Data, str]:
-    """What to read, and the protocol: of the run with `data.*` overrides, or of the overrides alone."""
-    from segwright.recipe import load_recipe
-    from segwright.recipe.loading import data_from
-
-    check_data_keys(overrides)
-    if run is None and not any(o.startswith("data.name=") for o in overrides):
-        raise UserError(
-            "a model file alone does not say which pictures to score on. Add them, such as: "
-            "segwright evaluate model.safetensors data.name=paired_folders data.root=DIR"
-        )
-    if run is not None:
-        recipe = load_recipe(run.recipe_file, overrides).recipe
-        return recipe.data, recipe.protocol
-    return data_from(overrides, labels=segmenter.labels.to_dict()), "pooled"

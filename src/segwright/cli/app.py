@@ -31,7 +31,7 @@ from segwright.cli.calibrate import calibrate
 from segwright.cli.cards import card
 from segwright.cli.compare import compare
 from segwright.cli.convert import convert
-from segwright.cli.crf import CRF, CRF_SET, asked_crf, tune_crf
+from segwright.cli.crf import tune_crf
 from segwright.cli.crossval import crossval, soup
 from segwright.cli.data import data_app
 from segwright.cli.evaluate import EXAMPLES as EVALUATE_EXAMPLES
@@ -39,9 +39,11 @@ from segwright.cli.evaluate import evaluate
 from segwright.cli.export import EXAMPLES as EXPORT_EXAMPLES
 from segwright.cli.export import export
 from segwright.cli.finetune import finetune
-from segwright.cli.forms import AsJson, Backend, Device, Overrides, Runs, console, example
+from segwright.cli.forms import AsJson, Overrides, Runs, console, example
 from segwright.cli.labels import labels_app
 from segwright.cli.models import models_app
+from segwright.cli.predict import EXAMPLES as PREDICT_EXAMPLES
+from segwright.cli.predict import predict
 from segwright.cli.robustness import robustness
 from segwright.cli.submit import EXAMPLES as SUBMIT_EXAMPLES
 from segwright.cli.submit import submit
@@ -63,6 +65,7 @@ looking.register(app)
 app.command(epilog=EVALUATE_EXAMPLES)(evaluate)
 app.command(epilog=SUBMIT_EXAMPLES)(submit)
 app.command(epilog=EXPORT_EXAMPLES)(export)
+app.command(epilog=PREDICT_EXAMPLES)(predict)
 app.command(
     epilog=example("segwright calibrate runs/latest", "segwright calibrate runs/latest --classwise --risk 0.05")
 )(calibrate)
@@ -226,69 +229,6 @@ def _show_training(result: api.TrainResult) -> None:
     out.print(result.evaluation.table())
     out.print(f"model   {result.path / 'checkpoints' / 'best.safetensors'}", highlight=False, soft_wrap=True)
     out.print(f"report  {result.report}", highlight=False, soft_wrap=True)
-
-
-@app.command(
-    epilog=example(
-        "segwright predict runs/latest photo.jpg -o out", "segwright predict runs/A runs/B DIR -o out --write overlay"
-    )
-)
-def predict(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="MODEL... PICTURES", help="One or more models, then a picture or a folder.")
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write into.")] = Path("predictions"),
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="All models together: the mean of their class probabilities.")
-    ] = False,
-    write: Annotated[
-        list[str] | None, typer.Option(help="overlay, color, ids; may be repeated. Default: all three.")
-    ] = None,
-    opacity: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the overlay's colours.")] = 0.5,
-    palette: Annotated[
-        str, typer.Option(help="Class colours: official, or safe for colour-blind readers.")
-    ] = "official",
-    abstain_below: Annotated[
-        float | None, typer.Option(metavar="P", help="No class (255) where confidence is lower, 0..1.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(metavar="SPACE", help="Label space to predict in; the model's by default.")
-    ] = None,
-    crf: CRF = False,
-    crf_set: CRF_SET = None,
-    backend: Backend = None,
-    device: Device = "auto",
-    runs: Runs = api.RUNS,
-) -> None:
-    """Segment a picture or a folder: overlays, colour masks and id masks."""
-    *models, pictures = paths
-    if not models:
-        raise UserError(
-            "predict needs a model and then a picture or folder, such as: segwright predict runs/latest photo.jpg"
-        )
-    found = api.predict(
-        models,
-        pictures,
-        out,
-        ensemble=ensemble,
-        write=write or ("overlay", "color", "ids"),
-        opacity=opacity,
-        palette=palette,
-        abstain_below=abstain_below,
-        labels=labels,
-        crf=asked_crf(crf, crf_set),
-        backend=backend,
-        device=device,
-        runs=runs,
-        console=console(),
-    )
-    from segwright.inference.predictor import mean_abstained, mean_shares
-
-    for name, files in found.items():
-        shares = ", ".join(f"{label} {share:.0%}" for label, share in list(mean_shares(files).items())[:5])
-        text = f"{name}: {len(files)} picture{'s' * (len(files) != 1)} → {out}  ({shares})"
-        text += f", {mean_abstained(files):.1%} without an answer" if abstain_below is not None else ""
-        console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command(epilog=example("segwright report runs/latest", "segwright report runs/latest --budget-mb 40"))

@@ -242,17 +242,18 @@ def _load(image: Image.Image, path: Path) -> None:
         )
     image.load()
     if image.format == "PNG":
-        check_png(path, count_rows=_ends_flat(image, 1) or _ends_flat(image, 2))  # 2: the last row of interlaced files
-    elif image.format in ("JPEG", "MPO") and _ends_flat(image, 1):
+        # missing rows stay zero; of an interlaced file the last row may be there and the one above it missing
+        check_png(path, count_rows=any(all(low == high == 0 for low, high in _ranges(image, row)) for row in (1, 2)))
+    elif image.format in ("JPEG", "MPO") and all(low == high for low, high in _ranges(image, 1, pixels=8)):
         check_jpeg(path)
 
 
-def _ends_flat(image: Image.Image, row: int) -> bool:
-    """Whether the last 8 pixels of a row, counted from the end, are equal, as where a file lacks its last part."""
+def _ranges(image: Image.Image, row: int, pixels: int | None = None) -> list[tuple[Any, Any]]:
+    """Smallest and largest value of each channel in a row, counted from the end; of its last pixels alone, if told."""
     width, height = image.size
-    corner = image.crop((max(0, width - 8), max(0, height - row), width, max(1, height - row + 1)))
-    ranges = corner.getextrema()
-    return all(low == high for low, high in (ranges if isinstance(ranges[0], tuple) else (ranges,)))
+    left = 0 if pixels is None else max(0, width - pixels)
+    found = image.crop((left, max(0, height - row), width, max(1, height - row + 1))).getextrema()
+    return [found] if not isinstance(found[0], tuple) else list(found)
 
 
 def _decoded(image: Image.Image, path: Path) -> NDArray[Any]:
@@ -289,6 +290,8 @@ def _without_alpha(raw: NDArray[Any], path: Path) -> NDArray[Any]:
 
 
 def _as_uint16(raw: NDArray[Any], path: Path) -> NDArray[np.uint16]:
+    if raw.dtype == np.uint16:
+        return raw
     low, high = int(raw.min()), int(raw.max())
     if low < 0 or high > 65535:
         raise DataError(

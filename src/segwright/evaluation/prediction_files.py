@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -170,8 +169,3 @@ def unlisted_values(counts_256: NDArray[np.int64], table: NDArray[np.uint8]) -> 
     order = bad[np.argsort(-counts_256[bad], kind="stable")]
     more = f" and {len(bad) - 8} more" if len(bad) > 8 else ""
     return ", ".join(f"{value} ({counts_256[value]} px)" for value in order[:8].tolist()) + more
-
-
-def look_up(values: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """table[values], in one pass and without holding Python's lock."""
-    return np.asarray(cv2.LUT(values, table), np.uint8)

@@ -27,7 +27,6 @@ from segwright.evaluation.measures import fitting_measures
 from segwright.evaluation.prediction_files import (
     READINGS,
     Coding,
-    look_up,
     match_files,
     read_prediction,
     unlisted_values,
@@ -35,7 +34,7 @@ from segwright.evaluation.prediction_files import (
 from segwright.evaluation.result import Evaluation
 from segwright.inference.running import Progress
 from segwright.labels import LabelSpace
-from segwright.labels.space import UNLISTED
+from segwright.labels.space import UNLISTED, look_up
 from segwright.metrics.confusion import value_counts
 from segwright.metrics.measure import Measure, Scored
 from segwright.metrics.protocols import Protocol, find_protocol
@@ -157,7 +156,8 @@ class _Tally:
                 f"{path}: found {own.unlisted}, which label space '{self.space.name}' does not list ({self._allowed()})"
             )
         labelled = self.coding.reading == "label" and self.space.encoding == "index"
-        self._fill(index, own, sample, sample.labels, look_up(raw, self.coding.table), raw if labelled else None)
+        ids = look_up(raw, self.coding.table)
+        self._fill(index, own, sample, sample.labels, ids, (raw, counts) if labelled else (None, None))
         return None
 
     def _see_colors(
@@ -170,7 +170,7 @@ class _Tally:
             return f"{path}: the file holds colours, and {wrong} px have none of '{self.space.name}', such as {first}"
         counts = value_counts(torch.from_numpy(labels), torch.from_numpy(np.ascontiguousarray(ids))).numpy()
         identity = np.arange(256, dtype=np.uint8)
-        self._fill(index, _folded(counts, identity, self.space.num_classes), sample, labels, ids, None)
+        self._fill(index, _folded(counts, identity, self.space.num_classes), sample, labels, ids)
         return None
 
     def _fill(
@@ -180,13 +180,20 @@ class _Tally:
         sample: Sample,
         labels: NDArray[np.uint8],
         ids: NDArray[np.uint8],
-        raw: NDArray[np.uint8] | None,
+        raw: tuple[NDArray[np.uint8] | None, NDArray[np.int64] | None] = (None, None),
     ) -> None:
         self.counts_NKK[index], self.missed_NK[index] = seen.counts_KK, seen.missed_K
         self.ignored_N[index] = labels.size - seen.counts_KK.sum() - seen.missed_K.sum()
-        self.void_N[index] = bool((ids == IGNORE).any())
+        self.void_N[index] = bool(seen.missed_K.any()) or bool((ids == IGNORE).any())
         scored = Scored(
-            index=index, name=sample.name, rgb=sample.rgb, labels=labels, ids=ids, instances=sample.instances, raw=raw
+            index=index,
+            name=sample.name,
+            rgb=sample.rgb,
+            labels=labels,
+            ids=ids,
+            instances=sample.instances,
+            raw=raw[0],
+            raw_counts=raw[1],
         )
         for one in self.measures:
             if one.takes_void or not self.void_N[index]:

@@ -32,6 +32,13 @@ def pack_rgb(color: Sequence[int]) -> int:
     return (color[0] << 16) | (color[1] << 8) | color[2]
 
 
+def look_up(values: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """table[values], several times faster than indexing and without holding Python's lock. table: uint8 [256]."""
+    import cv2
+
+    return np.asarray(cv2.LUT(values, table), np.uint8) if values.size else values.copy()
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelClass:
     """One class (or one ignored label): its raw mask values, display colour, group and other names.
@@ -129,7 +136,7 @@ class LabelSpace:
                 )
             if self.exclusive and raw.dtype in (np.uint8, np.uint16):
                 if raw.dtype == np.uint8:
-                    labels = self._byte_table.take(raw, mode="clip")  # several times faster than indexing
+                    labels = look_up(raw, self._byte_table)
                     if not (labels == UNLISTED).any():
                         return labels
                 ids = self._table[raw]

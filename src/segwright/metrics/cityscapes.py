@@ -16,13 +16,13 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from segwright.contracts import IGNORE, DataError, UserError
 from segwright.labels import LabelSpace, load_label_space
+from segwright.labels.space import look_up
 from segwright.metrics.confusion import confusion
 from segwright.metrics.measure import Arrays, Measure, Scored
 from segwright.metrics.scores import Counts, Floats, mean_in_order, ratio
@@ -135,18 +135,16 @@ class Cityscapes(Measure):
         }
 
     def see(self, scored: Scored, arrays: Arrays) -> None:
-        if scored.raw is not None and self._raw_is_id:
-            predicted = scored.raw
+        labels = len(label_ids().names)
+        predicted = scored.raw if scored.raw is not None and self._raw_is_id else look_up(scored.ids, self._predicted)
+        if predicted is scored.raw and scored.raw_counts is not None and not scored.raw_counts[:, labels:].any():
+            by_truth = np.zeros((256, labels), np.int64)
+            np.add.at(by_truth, self._truth, scored.raw_counts[:, :labels])
+            arrays["counts"][scored.index] = by_truth[:labels]
         else:
-            predicted = np.asarray(cv2.LUT(scored.ids, self._predicted), np.uint8)
-        truth = np.asarray(cv2.LUT(scored.labels, self._truth), np.uint8)
-        counts = confusion(
-            torch.from_numpy(truth),
-            torch.from_numpy(np.ascontiguousarray(predicted)),
-            len(label_ids().names),
-            source=scored.name,
-        )
-        arrays["counts"][scored.index] = counts.numpy()
+            truth = look_up(scored.labels, self._truth)
+            counts = confusion(torch.from_numpy(truth), torch.from_numpy(predicted), labels, source=scored.name)
+            arrays["counts"][scored.index] = counts.numpy()
         if scored.instances is None:
             return
         found = instance_rows(scored.instances, predicted, source=scored.name)

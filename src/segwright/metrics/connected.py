@@ -18,7 +18,7 @@ Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Regions:
+class Connected:
     """All regions of one label map. label_R: uint8 [R], the label of each. area_R: int64 [R], its pixels."""
 
     label_R: NDArray[np.uint8]
@@ -30,8 +30,12 @@ class Regions:
         """int64 [P]: the region of each place, a flat index y·W + x."""
         return self._region_of_run[self._run_of_pixel[places_P]]
 
+    def spread(self, values_R: NDArray[np.int32]) -> NDArray[np.int32]:
+        """int32 [H·W]: of each pixel the value of its region."""
+        return values_R[self._region_of_run][self._run_of_pixel]
 
-def connected_regions(ids_HW: NDArray[np.uint8]) -> Regions:
+
+def connected_regions(ids_HW: NDArray[np.uint8]) -> Connected:
     """Regions of equal label, in the order of their first pixels; touching corners connect (8 neighbours).
 
     ids_HW: uint8 [H, W], any values, void among them. A map without pixels has no regions.
@@ -49,7 +53,7 @@ def connected_regions(ids_HW: NDArray[np.uint8]) -> Regions:
     roots, region_of_run = np.unique(root_S, return_inverse=True)
     length_S = np.diff(np.append(first_S, ids_HW.size))
     area_R = np.bincount(region_of_run, weights=length_S, minlength=len(roots)).astype(np.int64)
-    return Regions(label_S[roots], area_R, run_of_pixel, region_of_run.astype(np.int64))
+    return Connected(label_S[roots], area_R, run_of_pixel, region_of_run.astype(np.int64))
 
 
 def _touching(

@@ -27,6 +27,7 @@ class Scored:
     index: place in the data set. rgb: uint8 [H, W, 3]. labels: uint8 [H, W], 0..K-1 or IGNORE. ids: uint8 [H, W], 0..K-1.
     Where predictions are files, ids is IGNORE where a file names no class, and raw holds its numbers in the coding of the
     label space's masks (`LabelClass.values`), which may tell ignored labels apart; raw is None for a model.
+    raw_counts: with raw, int64 [256, 256], pixels by [labels, raw].
     instances: int32 [H, W] as the data set gives them, or None. logits: float32 [K, H, W] on the model's device, only
     for a measure that needs them.
     """
@@ -39,6 +40,7 @@ class Scored:
     instances: NDArray[np.int32] | None = None
     logits: Tensor | None = None
     raw: NDArray[np.uint8] | None = None
+    raw_counts: NDArray[np.int64] | None = None
 
 
 class Measure(ABC):

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from segwright.contracts import IGNORE
+from segwright.metrics.connected import connected_regions
 
 Ids = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -64,13 +64,11 @@ def regions(ids: Ids, instances: NDArray[np.int32] | None = None) -> Regions:
         classes += (objects % (IGNORE + 1)).tolist()
         rest = np.where(chosen, np.uint8(IGNORE), ids)
     objects_end = len(classes)
-    for k in np.flatnonzero(np.bincount(rest.reshape(-1), minlength=IGNORE + 1)[:IGNORE]).tolist():
-        mask = (rest == k).view(np.uint8)
-        left, top, wide, high = cv2.boundingRect(mask)
-        box = (slice(top, top + high), slice(left, left + wide))
-        found, numbers = cv2.connectedComponents(np.ascontiguousarray(mask[box]), connectivity=8)
-        np.add(numbers, len(classes) - 1, out=map_HW[box], where=numbers > 0)
-        classes += [k] * (found - 1)
+    connected = connected_regions(rest)
+    labelled = connected.label_R != IGNORE
+    number_R = np.where(labelled, objects_end - 1 + np.cumsum(labelled), 0).astype(np.int32)
+    map_HW += connected.spread(number_R).reshape(ids.shape)
+    classes += connected.label_R[labelled].tolist()
     return Regions(
         map_HW=map_HW,
         class_R=np.array(classes, np.int64),

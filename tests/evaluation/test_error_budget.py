@@ -12,6 +12,8 @@ from sklearn.metrics import jaccard_score  # type: ignore[import-untyped]
 
 from segwright.contracts import IGNORE
 from segwright.evaluation.error_budget import error_budget
+from segwright.evaluation.hardest import Box
+from segwright.evaluation.label_errors import LabelRegion, runs_of
 from segwright.evaluation.result import Evaluation
 from segwright.metrics.errors import border_band, cells_where, find_errors
 from tests.evaluation.fakes import evaluation_of
@@ -132,3 +134,39 @@ def test_there_is_no_budget_without_the_measure_or_without_errors() -> None:
 def test_cells_where_picks_disjoint_bands() -> None:
     bands = np.stack([cells_where(lambda cell, b=b: cell.band == b) for b in range(4)])  # type: ignore[misc]
     assert (bands.sum(0) == 1).all()
+
+
+def test_doubted_labels_gain_what_relabelling_them_gains() -> None:
+    of = maps(1)
+    evaluation = evaluate(of)
+    regions, relabelled = [], [truth.copy() for truth, _ in of]
+    for index, (truth, ids) in enumerate(of):
+        chosen = (truth == 1) & (ids == 2)
+        relabelled[index][chosen] = 2
+        rows, columns = np.nonzero(chosen)
+        assert rows.size
+        box = Box(int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
+        regions.append(
+            LabelRegion(
+                rank=index + 1,
+                part="val",
+                picture=evaluation.names[index],
+                truth=1,
+                predicted=2,
+                box=box,
+                runs=runs_of(chosen[box.top : box.bottom, box.left : box.right]),
+                pixels=int(rows.size),
+                core=1,
+                confidence=0.9,
+                given=0.1,
+                score=1.0,
+            )
+        )
+    budget, without = error_budget(evaluation, regions), error_budget(evaluation)
+    assert budget is not None
+    assert without is not None
+    after = score([(truth, ids) for truth, (_, ids) in zip(relabelled, of, strict=True)], lambda t, p: t < 0)
+    assert budget.part("doubted").gain.value == pytest.approx(after - budget.miou, abs=1e-12)
+    assert budget.part("doubted").pixels == sum(region.pixels for region in regions)
+    assert budget.parts[:-1] == without.parts
+    assert budget.steps == without.steps

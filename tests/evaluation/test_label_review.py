@@ -246,6 +246,16 @@ def test_a_run_judges_only_what_it_was_not_trained_on(study: Study, tmp_path: Pa
         api.find_label_errors("cv", seen=True, runs=study.runs, console=QUIET)
 
 
+def test_the_report_says_what_doubted_labels_would_be_worth(study: Study, tmp_path: Path) -> None:
+    run = tmp_path / "fold1"
+    shutil.copytree(study.runs / "cv" / "fold1", run)
+    before = api.write_report(run, console=QUIET).read_text(encoding="utf-8")
+    api.find_label_errors(run, console=QUIET)
+    after = api.write_report(run, console=QUIET).read_text(encoding="utf-8")
+    assert "Doubted labels" not in before
+    assert "Doubted labels" in after
+
+
 def test_the_command_line_finds_and_applies(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("data", "errors", str(study.runs / "cv"), "-o", str(tmp_path / "out"), "--top", "3", "--json") == 0
     told = json.loads(capsys.readouterr().out)

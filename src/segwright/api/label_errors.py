@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from segwright.evaluation.label_files import Review
     from segwright.evaluation.label_fixes import AppliedMarks
 
-FOLDER = "label-errors"
-"""Where a search writes, in the run or cross-validation, unless told otherwise."""
 MOST = 5000
 """Regions of one search: the page holds pictures of each."""
 
@@ -96,7 +94,7 @@ def find_label_errors(
     """
     from segwright.build import pick_device
     from segwright.evaluation.label_errors import looked_at, search
-    from segwright.evaluation.label_files import Review, write_review
+    from segwright.evaluation.label_files import FOLDER, Review, write_review
     from segwright.evaluation.label_sources import crossval_sources, run_sources
     from segwright.report.errors_page import write_review_page
     from segwright.runs import find_run
@@ -146,7 +144,7 @@ def apply_label_marks(
     Originals are only read. Raises UserError for marks of another search and nothing to change, DataError where masks
     have changed since the search.
     """
-    from segwright.evaluation.label_files import REGIONS, read_marks, read_review
+    from segwright.evaluation.label_files import FOLDER, REGIONS, read_marks, read_review
     from segwright.evaluation.label_fixes import apply_marks
 
     file = Path(marks)

@@ -9,12 +9,13 @@ Letters: N pictures, E cells, K classes, R resamples (row 0 is the set itself).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segwright.evaluation.label_errors import LabelRegion
 from segwright.evaluation.result import Evaluation
 from segwright.metrics.errors import BORDER_PX, SMALL, Cell, cells_where
 from segwright.metrics.intervals import Draws, Interval
@@ -33,7 +34,8 @@ Marginals = NDArray[np.int64]
 class Gain:
     """What correcting one part of the errors, and nothing else, would add.
 
-    key: border-1, border-3, border-5, small, missed, invented, renamed; class names (one or two) for classes and pairs.
+    key: border-1, border-3, border-5, small, missed, invented, renamed, doubted; class names (one or two) for classes and
+    pairs.
     pixels: the wrong pixels of the part. share: of all wrong pixels, 0..1. gain: in mIoU, 0..1, with its interval.
     """
 
@@ -128,9 +130,11 @@ _STEPS: tuple[tuple[str, str, Chosen], ...] = (
 )
 
 
-def error_budget(evaluation: Evaluation) -> ErrorBudget | None:
+def error_budget(evaluation: Evaluation, doubted: Sequence[LabelRegion] = ()) -> ErrorBudget | None:
     """The budget of an evaluation that holds the measure `errors`.
 
+    doubted: regions of the same pictures whose label a search doubts. They become the part `doubted`: the gain if the
+    labels were wrong there and the model right, an upper limit of what label noise costs.
     None where it does not, where no pixel is wrong, and under protocols whose mean is no function of the classes'
     counts (or leaves out classes of the label space). Gains carry 95 % bootstrap intervals over groups or pictures.
     """
@@ -138,7 +142,7 @@ def error_budget(evaluation: Evaluation) -> ErrorBudget | None:
     rule = evaluation.rule
     if wrong_NE2K is None or not wrong_NE2K.any() or not rule.counted or rule.void or evaluation.missed_NK is not None:
         return None
-    return _Budget(evaluation, wrong_NE2K).whole()
+    return _Budget(evaluation, wrong_NE2K).whole(doubted)
 
 
 @dataclass
@@ -155,15 +159,19 @@ class _Budget:
         self.miou_R = self._miou(self.now_R3K)
         self.wrong = int(self.wrong_NE2K[:, :, 0].sum())
 
-    def whole(self) -> ErrorBudget:
+    def whole(self, doubted: Sequence[LabelRegion]) -> ErrorBudget:
         steps = self._steps()
+        noise = [self._doubted(doubted)] if doubted else []
         return ErrorBudget(
             miou=float(self.miou_R[0]),
             ceiling=steps[-1].end,
             wrong=self.wrong,
-            parts=tuple(
-                self._gain(key, title, meaning, self.wrong_NE2K[:, cells_where(chosen)].sum(1))
-                for key, title, meaning, chosen in _PARTS
+            parts=(
+                *(
+                    self._gain(key, title, meaning, self.wrong_NE2K[:, cells_where(chosen)].sum(1))
+                    for key, title, meaning, chosen in _PARTS
+                ),
+                *noise,
             ),
             pairs=self._pairs(),
             classes=self._classes(),
@@ -195,6 +203,24 @@ class _Budget:
             share=pixels / self.wrong,
             gain=self.draws.interval(after_R - self.miou_R),
             classes=classes,
+        )
+
+    def _doubted(self, regions: Sequence[LabelRegion]) -> Gain:
+        """Relabelling regions: their pixels become hits of the answer and leave the class of their label."""
+        index = {name: place for place, name in enumerate(self.evaluation.names)}
+        change_N3K = np.zeros((len(index), 3, self.wrong_NE2K.shape[3]), np.int64)
+        for region in regions:
+            row_3K = change_N3K[index[region.picture]]
+            row_3K[:2, region.predicted] += region.pixels
+            row_3K[1, region.truth] -= region.pixels
+        pixels = sum(region.pixels for region in regions)
+        return Gain(
+            key="doubted",
+            title="Doubted labels",
+            meaning=f"the {len(regions)} regions of `segwright data errors`, if the label were wrong there and the model right",
+            pixels=pixels,
+            share=pixels / self.wrong,
+            gain=self.draws.interval(self._miou(self.now_R3K + self.draws.totals(change_N3K)) - self.miou_R),
         )
 
     def _steps(self) -> tuple[Step, ...]:

@@ -24,6 +24,8 @@ from segwright.names import did_you_mean
 
 FORMAT = "segwright label errors 1"
 MARKS_FORMAT = "segwright label marks 1"
+FOLDER = "label-errors"
+"""Where a search writes, in the run or cross-validation, unless told otherwise."""
 REGIONS = "regions.json"
 TABLE = "regions.csv"
 MARKS = ("wrong", "right", "unsure")

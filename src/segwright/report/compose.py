@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from segwright.contracts import Dataset, Sample
 from segwright.evaluation.hardest import Mistake, PictureScore, largest_region, showcase, worst_mistakes
+from segwright.evaluation.label_errors import LabelRegion
+from segwright.evaluation.label_files import FOLDER, REGIONS, read_review
 from segwright.evaluation.result import Evaluation
 from segwright.evaluation.robustness import ROBUSTNESS, Robustness, fingerprint, load_robustness
 from segwright.inference.predictor import Predictor
@@ -55,6 +57,7 @@ def compose(
         shelf=fill_shelf(evaluation, looked_at.glance, budget=budget, leave_out=in_rows),
         budget=budget,
         robustness=_robustness(run, evaluation),
+        doubted=_doubted(run, evaluation),
     )
 
 
@@ -66,6 +69,21 @@ def _robustness(run: Run, evaluation: Evaluation) -> Robustness | None:
     found = load_robustness(file, evaluation.rule)
     same = found.identity["sha256"] == fingerprint(run.best) and found.identity["space"] == evaluation.space.name
     return found if same and found.corruptions else None
+
+
+def _doubted(run: Run, evaluation: Evaluation) -> tuple[LabelRegion, ...]:
+    """What `segwright data errors` doubts in the scored split, as long as these are errors of the evaluation, too."""
+    if not (run.path / FOLDER / REGIONS).is_file():
+        return ()
+    review = read_review(run.path / FOLDER)
+    if review.space.class_names != evaluation.space.class_names:
+        return ()
+    index = {name: place for place, name in enumerate(evaluation.names)}
+    found = tuple(one for one in review.regions if one.part == evaluation.split and one.picture in index)
+    left_NKK = evaluation.counts_NKK.copy()
+    for one in found:
+        left_NKK[index[one.picture], one.truth, one.predicted] -= one.pixels
+    return found if (left_NKK >= 0).all() else ()
 
 
 class _Looking:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segwright.contracts import UserError
 from segwright.evaluation.hardest import Box, Mistake
+from segwright.evaluation.label_errors import LabelRegion
 from segwright.evaluation.result import Evaluation
 from segwright.evaluation.robustness import Robustness
 from segwright.report.shelf import BUDGET, ShelfPicture
@@ -102,6 +103,8 @@ class RunReport:
     budget: int = BUDGET
     robustness: Robustness | None = None
     """Scores of this model on corrupted pictures, where `segwright robustness` made some."""
+    doubted: Sequence[LabelRegion] = ()
+    """Regions of the scored pictures whose label `segwright data errors` doubts, where it searched them."""
 
 
 def _check_shapes(name: str, image: Pixels, truth: Pixels, prediction: Pixels) -> None:

@@ -18,7 +18,7 @@ SHOWN_CLASSES = 8
 
 def budget_chapter(report: RunReport) -> Chapter | None:
     """None where the evaluation lacks the measure `errors`, or has no budget under its protocol."""
-    budget = error_budget(report.evaluation)
+    budget = error_budget(report.evaluation, report.doubted)
     if budget is None:
         return None
     tables = {
@@ -62,6 +62,11 @@ def budget_sentences(budget: ErrorBudget) -> list[str]:
     if budget.pairs:
         pairs = [f"{pair.title} ({points(pair.gain.value)})" for pair in budget.pairs[:3]]
         told.append(f"The confusions that cost most: {listing(pairs)}.")
+    if doubted := next((part for part in budget.parts if part.key == "doubted"), None):
+        told.append(
+            f"Labels that the model doubts hold {percent(doubted.share)} of the wrong pixels. Were these labels wrong "
+            f"and the model right, mIoU would change by {points(doubted.gain.value)}: look at them on the review page."
+        )
     if budget.classes:
         classes = [f"{one.title} ({points(one.gain.value)})" for one in budget.classes[:3]]
         told.append(f"Solving one class would add most for {listing(classes)}.")

@@ -45,6 +45,7 @@ from segwright.runs.launch import launch_name
 from segwright.training.averaging import AveragedModel, EpochMean, averages
 from segwright.training.batch_size import PROVISIONAL, best_batch, largest_crop
 from segwright.training.changes import plain
+from segwright.training.compiling import check_compiler
 from segwright.training.distributed import ALONE, Team, check_shared
 from segwright.training.memory import peak_memory_mb
 from segwright.training.optimizer import build_optimizer
@@ -223,6 +224,7 @@ def settled(recipe: Recipe) -> Recipe:
 
 
 def _settled(recipe: Recipe) -> Recipe:
+    check_compiler(recipe)
     data, augmentation = recipe.data, recipe.augmentation
     also = [s.model_copy(update={"root": _absolute(s.root), "labels": _space_of(s.labels)}) for s in data.also]
     places = {"root": _absolute(data.root), "split_file": _absolute(data.split_file)}

@@ -23,6 +23,7 @@ from segwright.contracts import Batch, Outputs
 from segwright.losses import SegmentationLoss, total_loss
 from segwright.models import Segmenter
 from segwright.recipe import Recipe
+from segwright.training.compiling import compiled
 from segwright.training.distributed import AgreedStop, Team
 from segwright.training.memory import OutOfMemory, is_out_of_memory
 from segwright.training.state import Learner
@@ -120,6 +121,7 @@ class SharedStep(Step):
         batches: int,
     ) -> None:
         super().__init__(recipe, learner, loss, say)
+        self._forward = compiled(network.outputs, recipe)
         self.network, self.team, self.request, self.batches = network, team, request, batches
         self._shares: list[float] = []
         self._pictures = 0
@@ -169,7 +171,7 @@ class SharedStep(Step):
 
     def _loss_of(self, batch: Batch) -> Tensor:
         with autocast(self.training.device, self.training.precision):
-            outputs = self.network.outputs(batch.image)
+            outputs = self._forward(batch.image)
         self._look_at(outputs)
         return total_loss(self.loss, outputs, batch, auxiliary_weight=self.auxiliary_weight)
 

@@ -13,6 +13,7 @@ from segwright.contracts import IGNORE, Batch, Outputs
 from segwright.inference.running import DTYPES
 from segwright.losses import SegmentationLoss, total_loss
 from segwright.recipe import Recipe
+from segwright.training.compiling import compiled
 from segwright.training.memory import OutOfMemory, advice, can_halve, estimate, in_parts, is_out_of_memory, release
 from segwright.training.rewind import Rewind
 from segwright.training.state import Learner, whole
@@ -41,6 +42,7 @@ class Step:
         self._classifies_masks = False
         self.heads = 1.0
         """What the heads count together: 1 for the main one, and the auxiliary weight for each further one."""
+        self._forward = compiled(learner.segmenter.outputs, recipe)
         self._rewind = Rewind(learner, loss)
         self._batches: list[Batch] = []
         self._losses: list[float | None] = []
@@ -113,7 +115,7 @@ class Step:
 
     def _loss_of(self, batch: Batch) -> Tensor:
         with autocast(self.training.device, self.training.precision):
-            outputs = self.learner.segmenter.outputs(batch.image)
+            outputs = self._forward(batch.image)
         self._look_at(outputs)
         return total_loss(self.loss, outputs, batch, auxiliary_weight=self.auxiliary_weight)
 

@@ -8,7 +8,7 @@ import math
 import pytest
 from rich.console import Console
 
-from segwright.training.progress import SPARK, TrainingProgress, sparkline
+from segwright.training.progress import SPARK, Counting, TrainingProgress, sparkline
 
 
 def console(width: int, *, encoding: str = "utf-8") -> Console:
@@ -108,3 +108,14 @@ def test_without_a_terminal_there_are_plain_lines_only(monkeypatch: pytest.Monke
         "epoch 1/2 · step 2/100 · loss 1.000 · lr 1.00e-01 · data wait 1.0% · 10.0 img/s · 0.8 GB · "
     )
     assert "\x1b" not in line
+
+
+def test_counting_tells_logs_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segwright.training.progress.PLAIN_INTERVAL_S", 0.0)
+    written = io.StringIO()
+    with Counting(Console(file=written, width=80), "predicting") as count:
+        for done in (1, 2, 4):
+            count(done, 4)
+    lines = written.getvalue().splitlines()
+    assert [line.split(" · ")[0] for line in lines] == ["predicting 1/4", "predicting 2/4"]
+    assert all(line.endswith(" left") for line in lines)

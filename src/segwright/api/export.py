@@ -158,7 +158,7 @@ def _calibration(calibrate: str | Path | None, run: Run | None, segmenter: Segme
     from segwright.build import build_scored_set
     from segwright.data.reading import read_image
     from segwright.export.int8 import PICTURES
-    from segwright.inference.predictor import find_pictures
+    from segwright.inference.folders import find_pictures
 
     if calibrate is not None:
         paths = find_pictures(Path(calibrate))

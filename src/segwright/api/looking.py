@@ -131,7 +131,7 @@ def features(
     from segwright.data.reading import read_image
     from segwright.evaluation import features as looked
     from segwright.evaluation.layers import HEAD_INPUT, find_layers, stages
-    from segwright.inference.predictor import find_pictures
+    from segwright.inference.folders import find_pictures
     from segwright.report.feature_sheet import activation_sheet, filter_sheet
 
     if extract not in (None, "pooled", "maps"):
@@ -309,7 +309,7 @@ def _pictures(folder: str | Path | None, model: Segmenter, size: Sequence[int], 
     import torch
 
     from segwright.data.reading import read_image
-    from segwright.inference.predictor import find_pictures
+    from segwright.inference.folders import find_pictures
 
     height, width = (max(model.min_size, -(-side // model.stride) * model.stride) for side in size)
     if folder is None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segwright.api.applying import applied, file_words
 from segwright.api.backends import open_as_one, open_backend
-from segwright.api.crf import Crf, refined
+from segwright.api.crf import Crf
 from segwright.api.scoring import data_of, is_crossval, score_files, scored_set
 from segwright.api.showing import counting, new_console
 from segwright.contracts import UserError
@@ -145,6 +146,9 @@ def evaluate(
     protocol: str | None = None,
     labels: str | None = None,
     at: str | None = None,
+    window: str | None = None,
+    overlap: float | None = None,
+    tta: str | None = None,
     measures: Sequence[str] = ("all",),
     crf: Crf = False,
     backend: str | None = None,
@@ -162,8 +166,9 @@ def evaluate(
     labels: label space to score in (a name or a .yaml file), in which truth and predictions are told; by default the
     recipe's `score_labels`, else the model's.
     at: `network` or `512x1024`: pictures and masks are resized to the network's size, or to that one, before all else, and
-    the result says so. measures: what else to measure, names of `segwright.evaluation.measures.MEASURES`, or ("all",) or ("none",).
-    crf, backend: as for `predict`; a refined model is called NAME+crf.
+    the result says so. window, overlap, tta, crf, backend: as for `predict`; the result says what was applied, and the model
+    is called NAME+tta, NAME+window, NAME+crf. measures: what else to measure, names of
+    `segwright.evaluation.measures.MEASURES`, or ("all",) or ("none",).
     The result is saved as evaluation/SPLIT.json in the run, when the run's own data was scored by its model alone.
     Several processes share the pictures, and all return the same result.
     """
@@ -178,9 +183,10 @@ def evaluate(
     from segwright.training.distributed import team as together
 
     if predictions is not None:
-        if at is not None or crf is not False:
+        if at is not None or crf is not False or window or overlap is not None or tta:
             raise UserError(
-                "--at and --crf are for a model; prediction files are scored as they are, at the size of their masks."
+                "--at, --window, --tta and --crf are for a model; prediction files are scored as they are, at the size of their "
+                "masks."
             )
         return score_files(
             Path(predictions),
@@ -196,9 +202,10 @@ def evaluate(
     if source is not None and is_crossval(source, Path(runs)):
         from segwright.api.folds import evaluate_folds
 
-        if overrides or ensemble or split or crf is not False:
+        if overrides or ensemble or split or crf is not False or window or overlap is not None or tta:
             raise UserError(
-                "a cross-validation is scored on what its folds held out: leave out split, data keys, ensemble, CRF."
+                "a cross-validation is scored on what its folds held out: leave out split, data keys, ensemble, windows, "
+                "--tta, CRF."
             )
         return evaluate_folds(
             source, protocol=protocol, labels=labels, measures=measures, device=device, runs=runs, console=console
@@ -211,7 +218,20 @@ def evaluate(
         name = run.name if run else checkpoint.stem
         if ensemble:
             segmenter, name = open_as_one([source, *ensemble], Path(runs), backend, console)
-        segmenter, name = refined(segmenter, name, [source, *ensemble], crf, runs, console)
+        if at == "network" and window is not None:
+            raise UserError("--at network and --window do not go together: each window would be resized. Leave out one.")
+        size = None if at is None else find_size(at, segmenter)
+        segmenter, name = applied(
+            segmenter,
+            name,
+            [source, *ensemble],
+            window=window,
+            overlap=overlap,
+            tta=tta,
+            crf=crf,
+            runs=Path(runs),
+            console=console,
+        )
         data, default_protocol = data_of(run, segmenter, overrides)
         split = split or data.val
         own_space = score_space(load_recipe(run.recipe_file).recipe) if run else segmenter.labels
@@ -230,15 +250,14 @@ def evaluate(
                 precision="fp32",
                 memory_format="channels_last",
                 measures=find_measures(measures),
-                at=None if at is None else find_size(at, segmenter),
+                at=size,
                 progress=progress,
                 shard=team,
             )
         if run and not overrides and not ensemble and team.first:
             # the report shows the recipe's protocol and space
             other = [result.protocol] * (result.protocol != default_protocol) + [space.name] * bool(labels)
-            other += [] if at is None else [f"at-{at}"]
-            other += [] if crf is False else ["crf"]
+            other += file_words(at=at, window=window, overlap=overlap, tta=tta, crf=crf)
             other += [] if checkpoint.suffix == ".safetensors" else [checkpoint.name]
             result.save(run.path / "evaluation" / f"{'-'.join([split, *other])}.json")
         return result

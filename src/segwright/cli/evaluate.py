@@ -10,7 +10,7 @@ import typer
 
 from segwright import api
 from segwright.cli.crf import CRF, CRF_SET, asked_crf
-from segwright.cli.forms import AsJson, Backend, Device, Runs, console, example
+from segwright.cli.forms import AsJson, Backend, Device, Overlap, Runs, Tta, Window, console, example
 from segwright.contracts import UserError
 from segwright.metrics.protocols import PROTOCOLS
 from segwright.runs.launch import place
@@ -22,6 +22,7 @@ EXAMPLES = example(
     "segwright evaluate runs/latest",
     "segwright evaluate model.safetensors data.name=camvid data.root=DIR",
     "segwright evaluate runs/latest --explain",
+    "segwright evaluate runs/latest --tta flip,scales=0.75:1:1.25",
     "segwright evaluate runs/latest/export/model.onnx",
     "segwright evaluate --predictions DIR data.root=CITYSCAPES --protocol cityscapes",
 )
@@ -64,6 +65,9 @@ def evaluate(
     measure: Annotated[
         list[str] | None, typer.Option(help="What else to measure; may be repeated. Default: all; none is fastest.")
     ] = None,
+    window: Window = None,
+    overlap: Overlap = None,
+    tta: Tta = None,
     crf: CRF = False,
     crf_set: CRF_SET = None,
     backend: Backend = None,
@@ -84,8 +88,8 @@ def evaluate(
     others = [text for text in keys if ensemble and "=" not in text]
     if ensemble and not others:
         raise UserError("--ensemble needs two models or more, such as: segwright evaluate runs/A runs/B --ensemble")
-    if (crf or crf_set) and (explain or predictions is not None):
-        raise UserError("--crf refines a model's scores: leave out --explain and --predictions.")
+    if (crf or crf_set or window or tta) and (explain or predictions is not None):
+        raise UserError("--crf, --window and --tta change a model's scores: leave out --explain and --predictions.")
     if explain:
         if place()[1] > 1:
             raise UserError("--explain runs in one process: start it without torchrun.")
@@ -123,6 +127,9 @@ def evaluate(
         protocol=protocol,
         labels=labels,
         at=at,
+        window=window,
+        overlap=overlap,
+        tta=tta,
         measures=measure or ("all",),
         crf=asked_crf(crf, crf_set),
         backend=backend,

@@ -21,6 +21,17 @@ Backend = Annotated[
         help="auto, torch, onnxruntime, openvino, openvino-fp32: what runs the model. See `segwright export`."
     ),
 ]
+Window = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Slide a window of this size over pictures: 512x1024 (height × width) or 512."),
+]
+Overlap = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Share of a window that the next one covers again; 0.5 by default."),
+]
+Tta = Annotated[
+    str | None, typer.Option(metavar="VIEWS", help="Mean over views of a picture, such as flip,scales=0.75:1:1.25.")
+]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change.")]
 ReaderArgs = Annotated[
     list[str] | None, typer.Argument(metavar="[data.args.KEY=VALUE]...", help="Settings of the reader.")

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from segwright.contracts import DataError, Dataset
 from segwright.evaluation.at_size import AtSize, ResizedSet, check_protocol
 from segwright.evaluation.measures import build_measures, find_measures
-from segwright.evaluation.result import Evaluation
+from segwright.evaluation.result import Evaluation, applied_to
 from segwright.inference.measure import measure
 from segwright.inference.running import Progress
 from segwright.inference.sharding import WHOLE, Shard
 from segwright.metrics.conventions import PictureSize
 from segwright.metrics.measure import Measure
 from segwright.metrics.protocols import Protocol, find_protocol
+from segwright.models.converted import Converted
 
 if TYPE_CHECKING:
-    from segwright.models.converted import Converted
     from segwright.models.segmenter import Segmenter
 
 
@@ -82,6 +82,7 @@ def evaluate(
     if not counts_NKK.any():
         raise no_labels(split, len(dataset))
     found = {one.name: one.result(measured.arrays[one.name], dataset.groups) for one in chosen}
+    model = segmenter.segmenter if isinstance(segmenter, Converted) else segmenter
     return Evaluation(
         run=run,
         checkpoint=checkpoint,
@@ -94,6 +95,7 @@ def evaluate(
         ignored_N=measured.ignored_N + (measured.counts_NKK - counts_NKK).sum((1, 2)),
         seconds=measured.seconds,
         at=None if at is None else found[PictureSize.name]["size"],
+        applied=applied_to(model.provenance),
         measures=found,
         arrays={f"{name}.{key}": v for name, rows in measured.arrays.items() for key, v in rows.items()},
     )

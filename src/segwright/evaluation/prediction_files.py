@@ -24,7 +24,7 @@ from segwright.labels import LabelSpace
 from segwright.labels.space import UNLISTED, pack_rgb
 
 READINGS = ("label", "train")
-_DRAWN = ("_overlay", "_color")
+_BESIDE = ("_overlay", "_color", "_confidence", "_entropy")
 _BREAK = re.compile(r"[_.\-]")
 
 
@@ -41,7 +41,7 @@ def match_files(names: Sequence[str], folder: Path) -> Matches:
 
     A file belongs to a picture when its name, without ending, is the picture's, or goes on after it with `_`, `-` or `.`:
     `aachen_000000_000019_leftImg8bit.png` to aachen_000000_000019. The longest picture name decides. Beside the
-    `NAME_ids.png` of `segwright predict`, its drawings are left out. Raises UserError when the folder is missing.
+    `NAME_ids.png` of `segwright predict`, its other pictures are left out. Raises UserError when the folder is missing.
     """
     if not folder.is_dir():
         found = "is a file, not a folder" if folder.exists() else "does not exist"
@@ -51,7 +51,7 @@ def match_files(names: Sequence[str], folder: Path) -> Matches:
         by_stem[_composed(name).rsplit("/", 1)[-1]].append(name)
     found_files: dict[str, list[Path]] = defaultdict(list)
     problems: list[str] = []
-    for path in _without_drawings(list_pictures(folder)):
+    for path in _without_those_beside(list_pictures(folder)):
         candidates = _candidates(path, folder, by_stem)
         if len(candidates) == 1:
             found_files[candidates[0]].append(path)
@@ -74,12 +74,12 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _without_drawings(files: list[Path]) -> list[Path]:
+def _without_those_beside(files: list[Path]) -> list[Path]:
     ids = {path.with_name(path.stem.removesuffix("_ids")) for path in files if path.stem.endswith("_ids")}
     return [
         path
         for path in files
-        if not any(path.stem.endswith(end) and path.with_name(path.stem.removesuffix(end)) in ids for end in _DRAWN)
+        if not any(path.stem.endswith(end) and path.with_name(path.stem.removesuffix(end)) in ids for end in _BESIDE)
     ]
 
 

@@ -36,6 +36,7 @@ class Evaluation:
     missed_NK: int64 [N, K], true pixels for which a prediction file names no class; None where there are none, as always
     with a model.
     at: where scores were not taken at the original size, the size, such as "512×1024" (height × width).
+    applied: what was done to the model's answers: `tta` and `window` in words, `crf` its parameters; empty for nothing.
     measures: what else was measured, by name of the measure. arrays: its rows, "measure.array" -> [N, ...].
     """
 
@@ -51,6 +52,7 @@ class Evaluation:
     seconds: float
     missed_NK: NDArray[np.int64] | None = None
     at: str | None = None
+    applied: Mapping[str, Any] = field(default_factory=dict)
     measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -72,13 +74,11 @@ class Evaluation:
 
     @property
     def definition(self) -> str:
-        """What its mIoU means, in one sentence, with the size where that is not the original one."""
+        """What its mIoU means, in one sentence: also at which size where that is not the original one, and what was applied."""
         sentence = self.rule.sentence
-        return (
-            sentence
-            if self.at is None
-            else sentence.replace("at original size", f"at {self.at}, not the original size")
-        )
+        if self.at is not None:
+            sentence = sentence.replace("at original size", f"at {self.at}, not the original size")
+        return f"{sentence} Predicted {applied_words(self.applied)}." if self.applied else sentence
 
     @property
     def official(self) -> Mapping[str, Any]:
@@ -142,6 +142,7 @@ class Evaluation:
             "protocol": self.protocol,
             "definition": self.definition,
             **({} if self.at is None else {"at": self.at}),
+            **({"applied": dict(self.applied)} if self.applied else {}),
             "miou": None if np.isnan(self.miou) else self.miou,
             "iou": self.iou,
             "headline": {n: None if np.isnan(v) else v for n, v in self.rule.numbers(self.scores).items()},
@@ -182,6 +183,7 @@ class Evaluation:
                 seconds=float(content["seconds"]),
                 missed_NK=_missed(pictures, space.num_classes),
                 at=None if content.get("at") is None else str(content["at"]),
+                applied=dict(content.get("applied", {})),
                 measures=dict(content.get("measures", {})),
             )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, UserError) as error:
@@ -221,6 +223,18 @@ class Evaluation:
                 return replace(found, arrays={name: arrays[name] for name in arrays.files})
         except (ValueError, OSError, EOFError, BadZipFile) as error:
             raise DataError(f"{rows} is damaged: {error}. Evaluate the run again.") from error
+
+
+def applied_to(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What was put around a model, from its provenance, where it is noted: `tta`, `window`, `crf`."""
+    return {key: provenance[key] for key in ("tta", "window", "crf") if key in provenance}
+
+
+def applied_words(applied: Mapping[str, Any]) -> str:
+    """What was done to a model's answers, such as `with --tta flip, windows of 512×1024, overlap 0.5`."""
+    found = [f"--tta {applied['tta']}"] if "tta" in applied else []
+    found += [str(applied["window"])] if "window" in applied else []
+    return "with " + ", ".join(found + (["a fully connected CRF"] if "crf" in applied else []))
 
 
 def _json(content: Any, indent: int | None = None) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
+from segwright.evaluation.result import applied_words
+
 if TYPE_CHECKING:
     from segwright.evaluation.result import Evaluation
 
@@ -62,7 +64,8 @@ def score_table(evaluation: Evaluation) -> Table:
 
 
 def _size(evaluation: Evaluation) -> str:
-    return "" if evaluation.at is None else f" at {evaluation.at}, not the original size"
+    size = "" if evaluation.at is None else f" at {evaluation.at}, not the original size"
+    return f"{size}, {applied_words(evaluation.applied)}" if evaluation.applied else size
 
 
 def _own_columns(evaluation: Evaluation) -> list[tuple[str, dict[str, float | None], float | None]]:

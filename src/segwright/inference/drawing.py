@@ -52,11 +52,9 @@ def overlay(
     """
     colors = safe_picture(ids_HW, space) if safe else space.colorize(ids_HW)
     mixed = cv2.addWeighted(rgb_HWC, 1 - opacity, colors, opacity, 0)
-    outline = _outline(ids_HW)
     strong = min(1.0, 1.7 * opacity)  # the outline is the class colour again, only denser
-    mixed[outline] = cv2.addWeighted(rgb_HWC, 1 - strong, colors, strong, 0)[outline]
-    void = ids_HW == IGNORE
-    mixed[void] = rgb_HWC[void]
+    cv2.copyTo(cv2.addWeighted(rgb_HWC, 1 - strong, colors, strong, 0), _outline(ids_HW), mixed)
+    cv2.copyTo(rgb_HWC, (ids_HW == IGNORE).view(np.uint8), mixed)
     return np.asarray(mixed, np.uint8)
 
 
@@ -69,11 +67,11 @@ def hatch_void(picture: RGB, ids_HW: NDArray[np.uint8]) -> RGB:
     return hatched
 
 
-def _outline(ids_HW: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """True for pixels beside a pixel of another class; two pixels wide in pictures of more than a megapixel."""
+def _outline(ids_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """255 for pixels beside a pixel of another class, else 0; two pixels wide in pictures of more than a megapixel."""
     size = 3 if ids_HW.size < 1_000_000 else 5
     kernel = cv2.getStructuringElement(cv2.MORPH_CROSS, (size, size))
-    return np.asarray(cv2.dilate(ids_HW, kernel) != cv2.erode(ids_HW, kernel))
+    return np.asarray(cv2.compare(cv2.dilate(ids_HW, kernel), cv2.erode(ids_HW, kernel), cv2.CMP_NE), np.uint8)
 
 
 def with_legend(picture: RGB, shares: Mapping[str, float], space: LabelSpace, *, safe: bool = False) -> RGB:
@@ -81,34 +79,51 @@ def with_legend(picture: RGB, shares: Mapping[str, float], space: LabelSpace, *,
 
     Text grows with the picture. A picture too narrow for one entry gets white space to its right. Returns uint8 RGB.
     """
-    height, width = picture.shape[:2]
-    size = int(min(40, max(13, 0.016 * (width + height))))
+    strip = legend_strip(shares, space, width=picture.shape[1], size=text_size(*picture.shape[:2]), safe=safe)
+    beside = ((0, 0), (0, strip.shape[1] - picture.shape[1]), (0, 0))
+    return np.concatenate([np.pad(picture, beside, constant_values=PAPER[0]), strip])
+
+
+def text_size(height: int, width: int) -> int:
+    """Pixels of the letters below a picture of this size."""
+    return int(min(40, max(13, 0.016 * (width + height))))
+
+
+def legend_strip(
+    shares: Mapping[str, float | None], space: LabelSpace, *, width: int, size: int, safe: bool = False
+) -> RGB:
+    """A strip with a swatch and the name of each class in `shares`, and its share (0..1) unless that is None.
+
+    size: pixels of the letters. Returns uint8 RGB [h, W, 3]: W is `width`, or what one entry needs; h is 0 without classes.
+    """
+    if not shares:
+        return np.zeros((0, width, 3), np.uint8)
     font = ImageFont.load_default(size)
     places = {name: k for k, name in enumerate(space.class_names)}
     names = {name: shown if len(shown := name.strip()) <= 28 else f"{shown[:27]}…" for name in shares}
-    values = {name: _percent(share) for name, share in shares.items()}
-    name_width = max((font.getlength(text) for text in names.values()), default=0)
-    value_width = max((font.getlength(text) for text in values.values()), default=0)
+    values = {name: _percent(share) for name, share in shares.items() if share is not None}
     swatch, gap, line = round(1.1 * size), round(0.6 * size), round(1.75 * size)
-    entry = round(swatch + gap + name_width + gap + value_width)
+    name_width = max((font.getlength(text) for text in names.values()), default=0)
+    value_width = max((gap + font.getlength(text) for text in values.values()), default=0)
+    entry = round(swatch + gap + name_width + value_width)
     margin, between = round(1.1 * size), round(1.4 * size)
     columns = max(1, (width - 2 * margin + between) // (entry + between))
     rows = -(-len(shares) // columns)
-    columns = -(-len(shares) // max(1, rows))  # without empty columns on the right
-    canvas_width = max(width, entry + 2 * margin)
-    canvas = Image.new("RGB", (canvas_width, height + (2 * margin + rows * line if shares else 0)), PAPER)
-    canvas.paste(Image.fromarray(picture), (0, 0))
+    columns = -(-len(shares) // rows)  # without empty columns on the right
+    strip_width = max(width, entry + 2 * margin)
+    canvas = Image.new("RGB", (strip_width, 2 * margin + rows * line), PAPER)
     draw = ImageDraw.Draw(canvas)
-    step = (canvas_width - 2 * margin + between) // max(1, columns)
+    step = (strip_width - 2 * margin + between) // columns
     for position, name in enumerate(shares):
         column, row = divmod(position, rows)
-        left, middle = margin + column * step, height + margin + row * line + line // 2
+        left, middle = margin + column * step, margin + row * line + line // 2
         top = middle - swatch // 2
         box = (left, top, left + swatch, top + swatch)
         canvas.paste(_swatch(places[name], swatch, space, safe), box[:2])
         draw.rounded_rectangle(box, radius=max(2, swatch // 5), outline=FRAME)
         draw.text((left + swatch + gap, middle), names[name], INK, font, anchor="lm")
-        draw.text((left + entry, middle), values[name], INK, font, anchor="rm")
+        if name in values:
+            draw.text((left + entry, middle), values[name], INK, font, anchor="rm")
     return np.asarray(canvas)
 
 

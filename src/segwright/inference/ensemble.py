@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segwright.contracts import Outputs, UserError
-from segwright.models.segmenter import Segmenter
+from segwright.models.segmenter import Segmenter, likeliest
 
 
 class Ensemble(Segmenter):
@@ -60,11 +60,7 @@ class Ensemble(Segmenter):
         members = self.members
         if len(members) == 1:
             return members[0].ids(image, among)
-        scores = self.forward(image)
-        if among is None:
-            return scores.max(1).indices.to(torch.uint8)
-        chosen = torch.tensor(list(among), dtype=torch.uint8, device=scores.device)
-        return chosen[scores[:, list(among)].max(1).indices]
+        return likeliest(self.forward(image), among, self._name)
 
     def _refuse(self) -> NoReturn:
         raise UserError("an ensemble predicts and cannot be trained; train its members, or make a soup of them.")

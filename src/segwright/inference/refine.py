@@ -16,7 +16,7 @@ from torch import Tensor
 from segwright.contracts import DataError, Outputs, UserError
 from segwright.files import write_json
 from segwright.models.crf import CrfSettings, refine
-from segwright.models.segmenter import Segmenter
+from segwright.models.segmenter import Segmenter, likeliest
 from segwright.runs import Run
 
 FORMAT = "segwright crf 1"
@@ -54,11 +54,7 @@ class Refined(Segmenter):
     @torch.no_grad()
     def ids(self, image: Tensor, among: Sequence[int] | None = None) -> Tensor:
         """The class of every pixel that the CRF finds likeliest: uint8 [B, H, W]. Arguments as for Segmenter."""
-        probs_BKHW = self._probabilities(image)
-        if among is None:
-            return probs_BKHW.max(1).indices.to(torch.uint8)
-        chosen = torch.tensor(list(among), dtype=torch.uint8, device=probs_BKHW.device)
-        return chosen[probs_BKHW[:, list(among)].max(1).indices]
+        return likeliest(self._probabilities(image), among, self._name)
 
     def _probabilities(self, image: Tensor) -> Tensor:
         scores = self.architecture(image)

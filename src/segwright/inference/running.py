@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -58,17 +59,21 @@ def as_image(rgb_HWC: NDArray[np.uint8], device: str, memory_format: str) -> Ten
     return image.to(device).contiguous(memory_format=FORMATS[memory_format])
 
 
-def read_ahead(read: Callable[[int], Item], count: int) -> Generator[Item, None, None]:
-    """read(0), read(1), ... read(count - 1), in order; a thread reads the next item while the last one is used.
+def read_ahead(read: Callable[[int], Item], count: int, *, depth: int = 1) -> Generator[Item, None, None]:
+    """read(0), read(1), ... read(count - 1), in order; a thread reads the next `depth` items while the last one is used.
 
     An error of `read` is raised where its item would come. The thread has ended when the iterator is done or closed.
     """
     if count == 0:
         return
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
-        following = reader.submit(read, 0)
-        for index in range(count):
-            item = following.result()
-            if index + 1 < count:
-                following = reader.submit(read, index + 1)
-            yield item
+        following = deque(reader.submit(read, index) for index in range(min(depth, count)))
+        try:
+            for index in range(count):
+                item = following.popleft().result()
+                if index + depth < count:
+                    following.append(reader.submit(read, index + depth))
+                yield item
+        finally:
+            for future in following:
+                future.cancel()

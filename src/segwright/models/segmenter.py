@@ -182,7 +182,8 @@ class Segmenter(nn.Module):
         ids = torch.full_like(best, first, dtype=torch.uint8)
         for index in others:
             score = _to_picture(logits[:, index : index + 1], sizes)[:, 0]
-            ids.masked_fill_(score > best, index)
+            higher = (score > best).view(torch.uint8)
+            torch.maximum(ids, higher.mul_(index), out=ids)  # classes ascend: the later one is the larger number
             torch.maximum(best, score, out=best)
         if bool(best.isnan().any()):  # the maximum of anything and NaN is NaN
             raise no_numbers(best, self._name)
@@ -263,3 +264,16 @@ def no_numbers(best: Tensor, source: str) -> DataError:
         f"{source}: the scores of {share:.1%} of the pixels are no numbers (NaN). The weights are damaged, or the precision "
         "is too small for them: use fp32, an earlier checkpoint, or convert the weights again."
     )
+
+
+def likeliest(scores_BKHW: Tensor, among: Sequence[int] | None, source: str) -> Tensor:
+    """The best class of every pixel, of all or of those in `among`: uint8 [B, H, W]. Scores or probabilities will do.
+
+    source: the model, for messages. Raises DataError where a best score is NaN.
+    """
+    best = (scores_BKHW if among is None else scores_BKHW[:, list(among)]).max(1)
+    if bool(best.values.isnan().any()):
+        raise no_numbers(best.values, source)
+    if among is None:
+        return best.indices.to(torch.uint8)
+    return torch.tensor(list(among), dtype=torch.uint8, device=scores_BKHW.device)[best.indices]

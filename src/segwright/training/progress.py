@@ -178,12 +178,14 @@ def duration(seconds: float) -> str:
 
 
 class Counting:
-    """A progress bar for `done of total` callbacks; silent where there is no terminal."""
+    """A progress bar for `done of total` callbacks; where there is no terminal, a line every half minute."""
 
     def __init__(self, console: Console, what: str) -> None:
         columns = (TextColumn(what), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task(what, total=None)
+        self._console, self._what = console, what
+        self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> Counting:
         self._bar.start()
@@ -194,3 +196,8 @@ class Counting:
 
     def __call__(self, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total)
+        now = time.monotonic()
+        if not self._console.is_terminal and 0 < done < total and now - self._last_line > PLAIN_INTERVAL_S:
+            self._last_line = now
+            left = duration((now - self._started) / done * (total - done))
+            self._console.print(f"{self._what} {done}/{total} · {left} left", highlight=False)

@@ -221,7 +221,7 @@ class LabelSpace:
 
     def colorize(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 [H, W] class ids -> uint8 [H, W, 3] in the space's colours; IGNORE is black."""
-        return self.palette[ids]
+        return self.palette.take(ids, axis=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` turns back into an equal space: what weights files and runs carry."""

@@ -50,6 +50,48 @@ class ErrorStability:
     frames: int
 
 
+class Steadiness:
+    """Change and flicker of label maps that come one at a time; holds within + 2 of them.
+
+    within: frames to look ahead, 1 or more. Raises ValueError for less.
+    """
+
+    def __init__(self, within: int = WITHIN) -> None:
+        if within < 1:
+            raise ValueError(f"within is {within}; allowed are whole numbers from 1")
+        self._within = within
+        self._window: deque[Ids] = deque(maxlen=within + 2)
+        self._changed = self._compared = self._flickered = self._watched = self._frames = 0
+
+    def add(self, ids_HW: Ids) -> None:
+        """The next frame: uint8 [H, W], class ids or IGNORE, of the size of those before; it is kept, not copied."""
+        self._window.append(ids_HW)
+        self._frames += 1
+        if self._frames > 1:
+            before_HW = self._window[-2]
+            both_HW = (before_HW != IGNORE) & (ids_HW != IGNORE)
+            self._compared += int(np.count_nonzero(both_HW))
+            self._changed += int(np.count_nonzero(both_HW & (before_HW != ids_HW)))
+        if len(self._window) == self._within + 2:
+            before_HW, now_HW, *later = self._window
+            both_HW = (before_HW != IGNORE) & (now_HW != IGNORE)
+            self._watched += int(np.count_nonzero(both_HW))
+            left_HW = both_HW & (before_HW != now_HW)
+            back_HW = np.zeros_like(left_HW)
+            for frame_HW in later:
+                back_HW |= frame_HW == before_HW
+            self._flickered += int(np.count_nonzero(left_HW & back_HW))
+
+    def result(self) -> Stability:
+        """Of the frames so far."""
+        return Stability(
+            change_rate=_share(self._changed, self._compared),
+            flicker_rate=_share(self._flickered, self._watched),
+            within=self._within,
+            frames=self._frames,
+        )
+
+
 def stability(maps: Iterable[Ids], *, within: int = WITHIN) -> Stability:
     """Change and flicker of the label maps of consecutive frames.
 
@@ -57,25 +99,10 @@ def stability(maps: Iterable[Ids], *, within: int = WITHIN) -> Stability:
     An iterator is enough: at most within + 2 frames are held. within: frames to look ahead, 1 or more.
     Raises DataError for a frame of another size; ValueError for another type and for `within` below 1.
     """
-    if within < 1:
-        raise ValueError(f"within is {within}; allowed are whole numbers from 1")
-    window: deque[Ids] = deque(maxlen=within + 2)
-    changed = compared = flickered = watched = frames = 0
-    for frames, ids_HW in enumerate(_checked(maps), 1):
-        window.append(ids_HW)
-        if frames > 1:
-            both_HW = (window[-2] != IGNORE) & (ids_HW != IGNORE)
-            compared += int(both_HW.sum())
-            changed += int((both_HW & (window[-2] != ids_HW)).sum())
-        if len(window) == within + 2:
-            before_HW, now_HW, *later = window
-            both_HW = (before_HW != IGNORE) & (now_HW != IGNORE)
-            back_HW = np.any([frame_HW == before_HW for frame_HW in later], axis=0)
-            watched += int(both_HW.sum())
-            flickered += int((both_HW & (before_HW != now_HW) & back_HW).sum())
-    return Stability(
-        change_rate=_share(changed, compared), flicker_rate=_share(flickered, watched), within=within, frames=frames
-    )
+    found = Steadiness(within)
+    for ids_HW in _checked(maps):
+        found.add(ids_HW)
+    return found.result()
 
 
 def error_stability(maps: Iterable[Ids], truths: Iterable[Ids]) -> ErrorStability:
@@ -121,4 +148,4 @@ def _checked(maps: Iterable[Ids]) -> Iterator[Ids]:
 
 
 def _share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
+    return float(part / whole) if whole else float("nan")

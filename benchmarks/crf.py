@@ -96,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=4, help="crops that the error is measured on")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     image, logits = street(0, SIZE)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -112,6 +113,7 @@ def main() -> None:
     against = alternate(calls, args.rounds)
     same = float((naive(scores, crop, usual).argmax(0) == refine(scores, crop, exact).argmax(0).numpy()).mean())
     found: dict[str, Any] = {
+        "rounds": args.rounds,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": environment(),
         "threads": torch.get_num_threads(),
@@ -127,7 +129,7 @@ def main() -> None:
         "naive_and_exact_same_class": round(same, 5),
         "error": errors(args.pictures),
     }
-    write_json(RESULTS, found)
+    write_json(args.out, found)
     for key in (
         "seconds",
         "corners",

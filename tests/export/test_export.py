@@ -189,3 +189,28 @@ def test_what_cannot_be_exported_is_said_before_anything_is_written(tmp_path: Pa
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
     with pytest.raises(UserError, match="--with-processing"):
         describe(small_model(short_side=90), picture=True)
+
+
+def test_pictures_to_calibrate_on_are_brought_to_half_a_megapixel() -> None:
+    from segwright.export.int8 import PIXELS
+    from segwright.export.onnx import _shown
+
+    large, small = np.zeros((1024, 2048, 3), np.uint8), np.zeros((50, 70, 3), np.uint8)
+    shown = _shown(large, None)
+    assert 0.99 * PIXELS <= shown.shape[0] * shown.shape[1] <= PIXELS
+    assert shown.shape[1] == 2 * shown.shape[0]
+    assert _shown(small, None) is small
+    assert _shown(small, (64, 96)).shape == (64, 96, 3)
+
+
+def test_the_reader_gives_what_was_announced_and_then_none() -> None:
+    from segwright.export.int8 import _Reader
+
+    reader = _Reader(iter([np.zeros(1), np.ones(1), np.full(1, 2)]), 3)
+    assert len(reader) == 3
+    seen = []
+    for start in range(3):
+        reader.set_range(start, start + 1)
+        while (found := reader.get_next()) is not None:
+            seen.append(float(found["image"][0]))
+    assert seen == [0, 1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,6 +130,15 @@ def test_the_record_knows_files_as_long_as_they_stay(tmp_path: Path) -> None:
     assert {one.weights for one in known(tmp_path)} == {"abc"}
     file.write_bytes(b"other")
     assert known(tmp_path) == []
+    busy = replace(
+        judged(Red(), backend="onnxruntime"), milliseconds=(400.0, 80.0)
+    )  # verified while others computed, too
+    quiet = replace(judged(Red(), backend="openvino"), milliseconds=(100.0, 50.0))
+    remember(file, "abc", [quiet, busy])
+    assert [one.backend for one in known(tmp_path)] == ["onnxruntime", "openvino"], (
+        "beside the original, not in absolute time"
+    )
+    assert known(tmp_path)[0].miou == quiet.miou
     remember(file, "abc", [])
     (tmp_path / "verified.json").write_text('{"model.onnx": 3}')
     with pytest.raises(DataError, match="damaged"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -97,7 +98,8 @@ def export_onnx(
     if precision == "int8":
         from segwright.export.int8 import quantised
 
-        proto = quantised(proto, _inputs(segmenter, description, calibration))
+        shown = [_shown(picture, size) for picture in calibration]
+        proto = quantised(proto, _inputs(segmenter, description, shown), len(shown))
     _note(proto, description)
     try:
         onnx.checker.check_model(proto, full_check=True)
@@ -198,8 +200,7 @@ def _quiet() -> Iterator[None]:
 
 def _inputs(segmenter: Segmenter, description: Description, pictures: Iterable[Picture]) -> Iterator[NDArray[Any]]:
     """Pictures as the graph takes them."""
-    for picture in pictures:
-        rgb = picture if description.size is None else _fitted(picture, description.size)
+    for rgb in pictures:
         if description.form == "picture":
             yield rgb[None]
             continue
@@ -213,9 +214,18 @@ def _inputs(segmenter: Segmenter, description: Description, pictures: Iterable[P
         yield F.pad(normal, pad).cpu().numpy()
 
 
-def _fitted(rgb: Picture, size: tuple[int, int]) -> Picture:
+def _shown(rgb: Picture, size: tuple[int, int] | None) -> Picture:
+    """A picture to calibrate on: of the fixed size, or of PIXELS pixels at most."""
     from PIL import Image
 
+    from segwright.export.int8 import PIXELS
+
+    height, width = rgb.shape[:2]
+    if size is None:
+        shrink = min(1.0, math.sqrt(PIXELS / (height * width)))
+        size = (max(1, int(height * shrink)), max(1, int(width * shrink)))
+    if size == (height, width):
+        return rgb
     return np.asarray(Image.fromarray(rgb).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 

@@ -22,14 +22,20 @@ MOST_LOST = 0.5
 class Known:
     """One verified way to run a model. file: exported. weights: fingerprint of the weights it was made of.
 
-    points: change of mIoU against the original. milliseconds: of the original and of this, a picture.
+    split: on which labelled pictures. miou: of the original and of this, pooled, 0..1. milliseconds: of both, a picture.
     """
 
     file: Path
     backend: str
     weights: str
-    points: float
+    split: str
+    miou: tuple[float, float]
     milliseconds: tuple[float, float]
+
+    @property
+    def points(self) -> float:
+        """Change of mIoU against the original, points of 100."""
+        return 100 * (self.miou[1] - self.miou[0])
 
 
 def fingerprint(path: Path) -> str:
@@ -52,7 +58,7 @@ def remember(file: Path, weights: str, found: Sequence[Verification]) -> None:
 
 
 def known(folder: Path) -> list[Known]:
-    """Every verified file of a folder that is as it was, with every backend; the fastest first.
+    """Every verified file of a folder that is as it was, with every backend; the fastest, beside the original, first.
 
     Raises DataError for a damaged record.
     """
@@ -63,19 +69,20 @@ def known(folder: Path) -> list[Known]:
             if not file.is_file() or fingerprint(file) != entry["sha256"]:
                 continue
             for one in entry["backends"]:
-                before, after = one["milliseconds"]
+                (before, after), miou = one["milliseconds"], one["miou"]
                 found.append(
                     Known(
                         file=file,
                         backend=one["backend"],
                         weights=entry["weights"],
-                        points=float(one["points"]),
+                        split=str(one["split"]),
+                        miou=(float(miou[0]), float(miou[1])),
                         milliseconds=(float(before), float(after)),
                     )
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(folder / RECORD, repr(error)) from None
-    return sorted(found, key=lambda one: one.milliseconds[1])
+    return sorted(found, key=lambda one: one.milliseconds[1] / max(one.milliseconds[0], 1e-9))
 
 
 def _read(path: Path) -> dict[str, Any]:

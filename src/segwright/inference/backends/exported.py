@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segwright.contracts import DataError, Outputs, UserError
 from segwright.inference.backends.description import Description
+from segwright.inference.backends.plain import PlainModel, check_size
 from segwright.inference.backends.sessions import Session
 from segwright.models.segmenter import Segmenter, Sizes
 
@@ -41,6 +42,7 @@ class ExportedSegmenter(Segmenter):
         except UserError as error:
             raise DataError(f"{where}: its description of the model cannot be used ({error}).") from None
         self.session, self.description, self.where = session, description, where
+        self._plain = PlainModel(session, description, where=where)
 
     def outputs(self, image: Tensor) -> Outputs:
         """Raises UserError: an exported model is not trained."""
@@ -51,34 +53,25 @@ class ExportedSegmenter(Segmenter):
     @torch.no_grad()
     def ids(self, image: Tensor, among: Sequence[int] | None = None) -> Tensor:
         """The best class of every pixel: uint8 [B, H, W]. Arguments as for Segmenter."""
-        if self.description.form != "picture" or among is not None:
+        self._check(image)
+        if image.dtype != torch.uint8 or not self.labels.exclusive:
             return super().ids(image, among)
-        (ids_BHW,) = self._run(image, ["ids"])
-        return ids_BHW
+        found = [self._plain.ids(rgb_HWC, among) for rgb_HWC in image.permute(0, 2, 3, 1).cpu().numpy()]
+        return torch.from_numpy(np.stack(found)).to(image.device)
 
     def _network(self, image: Tensor) -> tuple[Tensor, Sizes]:
         if self.description.form != "picture":
-            height, width = self.sizes(image.shape[-2], image.shape[-1]).padded
-            self._check_size(height, width, "pad to")
+            padded = self.sizes(image.shape[-2], image.shape[-1]).padded
+            check_size(self.description, padded, "pad to", self.where)
             return super()._network(image)
-        (logits,) = self._run(image, ["logits"])
-        return logits, self.sizes(image.shape[-2], image.shape[-1])
-
-    def _run(self, image: Tensor, outputs: list[str]) -> list[Tensor]:
         self._check(image)
         if image.dtype != torch.uint8:
             raise UserError(f"{self.where} takes uint8 pictures alone; found {image.dtype}.")
-        self._check_size(image.shape[-2], image.shape[-1], "are")
+        given = (image.shape[-2], image.shape[-1])
+        check_size(self.description, given, "are", self.where)
         array = np.ascontiguousarray(image.permute(0, 2, 3, 1).cpu().numpy())
-        return [torch.from_numpy(found).to(image.device) for found in self.session.run(array, outputs)]
-
-    def _check_size(self, height: int, width: int, what: str) -> None:
-        if self.description.size not in (None, (height, width)):
-            wanted = "×".join(map(str, self.description.size or ()))
-            raise UserError(
-                f"{self.where} was exported for pictures that {what} {wanted} alone; this one gives {height}×{width}. Export it "
-                "with --size dynamic, or resize the pictures."
-            )
+        (logits,) = self.session.run(array, ["logits"])
+        return torch.tensor(logits, device=image.device), self.sizes(*given)
 
 
 class _Graph(nn.Module):
@@ -93,7 +86,7 @@ class _Graph(nn.Module):
     def forward(self, image: Tensor) -> Outputs:
         array = np.ascontiguousarray(image.detach().float().cpu().numpy())
         (logits,) = self.session.run(array, ["logits"])
-        return Outputs(torch.from_numpy(logits).to(image.device))
+        return Outputs(torch.tensor(logits, device=image.device))
 
 
 def _check(session: Session, description: Description, where: str) -> None:

@@ -30,7 +30,7 @@ class Session(Protocol):
     output_shapes: Mapping[str, tuple[int | None, ...]]
 
     def run(self, image: Array, outputs: Sequence[str]) -> list[Array]:
-        """The named outputs for one input. Raises DataError when the runtime fails on it."""
+        """The named outputs for one input, which hold until the next call. Raises DataError when the runtime fails on it."""
         ...
 
 
@@ -108,8 +108,8 @@ class OpenVino:
 
     def run(self, image: Array, outputs: Sequence[str]) -> list[Array]:
         try:
-            found = self._model(image, share_inputs=True)
-            return [np.array(found[self._places[name]]) for name in outputs]
+            found = self._model(image, share_inputs=True, share_outputs=True)
+            return [found[self._places[name]] for name in outputs]
         except Exception as error:
             raise _failed(self._where, self.backend, image, error) from None
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint types docs bench setup lock clean
+.PHONY: demo test test-slow lint types docs bench bench-check setup lock clean
 
 demo: $(READY)
 	$(BIN)/segwright demo
@@ -25,8 +25,12 @@ types: $(READY)
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
+# Under half an hour on two cores; the long ones run by name. Writes benchmarks/results/ and docs/performance.md.
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+bench-check: $(READY)
+	$(BIN)/python -m benchmarks.check
 
 setup: $(READY)
 

@@ -1,17 +1,16 @@
 """CamVid from scratch on this processor: the shipped recipe `camvid-cpu`, one process a seed, mIoU against minutes.
 
-python -m benchmarks.camvid_cpu [--root DIR] [--seeds 0 1 2] [key=value ...]
+python -m benchmarks.camvid_cpu [--recipe camvid-cpu] [--root DIR] [--seeds 0 1 2] [key=value ...]
 
-Writes benchmarks/results/camvid_cpu.json: for each seed the curve [minutes, epoch, val mIoU], where minutes is the wall
-time of the whole command so far: start-up, reading, probing, training and validating. The peer in the same folder of
-results is a plain loop with a net of the same family (see docs/performance.md).
+Writes benchmarks/results/camvid_cpu.json (camvid_60.json for the recipe camvid-60, and so on): for each seed the curve
+[minutes, epoch, val mIoU], where minutes is the wall time of the whole command so far: start-up, reading, probing, training
+and validating. Its peer is a plain loop with a net of the same family (see docs/performance.md).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,14 +18,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
-RESULTS = PROJECT / "benchmarks" / "results"
+from benchmarks.recording import RESULTS, need_camvid
 
 
-def train(root: Path, seed: int, overrides: list[str], runs: Path) -> dict[str, object]:
+def train(recipe: str, root: Path, seed: int, overrides: list[str], runs: Path) -> dict[str, object]:
     """Train once in a process of its own; the curve by wall time since the process began."""
     name = f"seed{seed}"
-    command = [sys.executable, "-m", "segwright.cli", "train", "camvid-cpu", f"data.root={root}", f"seed={seed}"]
+    command = [sys.executable, "-m", "segwright.cli", "train", recipe, f"data.root={root}", f"seed={seed}"]
     began = time.time()
     subprocess.run([*command, "--name", name, "--runs", str(runs), *overrides], check=True)
     whole = time.time() - began
@@ -60,25 +58,26 @@ def train(root: Path, seed: int, overrides: list[str], runs: Path) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=default_root())
+    parser.add_argument("--recipe", default="camvid-cpu", help="a shipped recipe, or a file")
+    parser.add_argument("--root", type=Path, help="folder of CamVid")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=RESULTS / "camvid_cpu.json")
+    parser.add_argument("--out", type=Path, help="by default benchmarks/results/RECIPE.json")
     parser.add_argument("overrides", nargs="*", help="recipe keys, such as training.epochs=5")
     arguments = parser.parse_args()
-    if not (arguments.root / "train").is_dir():
-        sys.exit(f"CamVid is not in {arguments.root}: give its folder with --root (it holds train/ and trainannot/)")
+    arguments.root = need_camvid(arguments.root)
+    out = arguments.out or RESULTS / f"{Path(arguments.recipe).stem.replace('-', '_')}.json"
     from segwright.files import write_json
     from segwright.runs.environment import environment
 
     with tempfile.TemporaryDirectory() as runs:
         results = []
         for seed in arguments.seeds:
-            results.append(train(arguments.root, seed, arguments.overrides, Path(runs)))
+            results.append(train(arguments.recipe, arguments.root, seed, arguments.overrides, Path(runs)))
             write_json(
-                arguments.out,
+                out,
                 {
                     "what": "CamVid, 11 classes, from scratch; val mIoU pooled at 480×360, void ignored",
-                    "command": "segwright train camvid-cpu data.root=DIR seed=N",
+                    "command": f"segwright train {arguments.recipe} data.root=DIR seed=N",
                     "overrides": arguments.overrides,
                     "date": datetime.now(UTC).isoformat(timespec="seconds"),
                     "environment": environment(),
@@ -90,11 +89,6 @@ def main() -> None:
             [{k: r[k] for k in ("seed", "best_val_miou", "whole_command_minutes", "data_wait_share")} for r in results]
         )
     )
-
-
-def default_root() -> Path:
-    shared = os.environ.get("SEGWRIGHT_SHARED_DATA")
-    return (Path(shared) if shared else PROJECT.parent / "shared" / "data") / "camvid"
 
 
 if __name__ == "__main__":

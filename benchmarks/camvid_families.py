@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.camvid_cpu import RESULTS, default_root
+from benchmarks.recording import RESULTS, need_camvid
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "Fast-SCNN": ("fast_scnn", {}),
@@ -119,14 +119,13 @@ def latencies(titles: list[str], repeats: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=default_root())
+    parser.add_argument("--root", type=Path, help="folder of CamVid")
     parser.add_argument("--only", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=15, help="calls per net when times are taken; 0 takes none")
     parser.add_argument("--out", type=Path, default=RESULTS / "camvid_families.json")
     arguments = parser.parse_args()
-    if not (arguments.root / "train").is_dir():
-        sys.exit(f"CamVid is not in {arguments.root}: give its folder with --root (it holds train/ and trainannot/)")
+    arguments.root = need_camvid(arguments.root)
     from segwright.files import write_json
     from segwright.runs.environment import environment
 

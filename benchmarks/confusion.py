@@ -124,13 +124,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=25, help="at least 15 for ratios that mean something")
     parser.add_argument("--threads", type=int, default=1, help="of torch; a bincount uses one, whatever this says")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     rounds = options.rounds
     torch.set_num_threads(options.threads)
     rng = np.random.default_rng(0)
     results = {make.__name__: summarise(measure(contenders(*make(rng)), rounds)) for make in (regions, noise)}
     write_json(
-        RESULTS,
+        options.out,
         {
             "what": f"confusion count of one {SIZE[0]}×{SIZE[1]} picture, {CLASSES} classes, 10 % void",
             "rounds": rounds,

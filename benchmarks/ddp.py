@@ -45,7 +45,7 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=15)
     options.add_argument("--steps", type=int, default=10, help="optimiser steps in each half of a pair")
     options.add_argument("--recipe", default="camvid-cpu")
-    options.add_argument("--result", type=Path, default=RESULT)
+    options.add_argument("--out", type=Path, default=RESULT)
     chosen = options.parse_args()
     if os.environ.get("WORLD_SIZE") is None:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -55,7 +55,7 @@ def main() -> None:
     with team() as here:
         found = measured(here, chosen.recipe, chosen.pairs, chosen.steps)
         if here.first:
-            chosen.result.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            chosen.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             print(json.dumps(found, indent=1))
 
 

@@ -1,8 +1,8 @@
 """Loading: CamVid to normalised tensors beside Albumentations, crops of large pictures beside PNG, the data check.
 
 - `batches`: random resized crop, flip, brightness, contrast, saturation and hue, to normalised float32 [8, 3, 360, 480]
-  and int64 labels. Segwright reads its pack. The peers are those of `bench_data.py` in the folder `peers` beside the
-  shared data (SEGWRIGHT_SHARED_DATA): they decode PNG each time, or read a memory map made beforehand.
+  and int64 labels. Segwright reads its pack. The peers are the usual stack, cv2 and Albumentations in a DataLoader: they decode
+  PNG each time, or are fed from mapped memory.
 - `crops`: 512×1024 of generated 1024×2048 street scenes: picture and labels from a pack, beside decoding the picture.
 - `check`: `segwright data check` on those scenes with one thread, in a process of its own (Linux).
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import statistics
@@ -35,9 +36,11 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from benchmarks.augmentation import level_of
+from benchmarks.epoch import PeerData
+from benchmarks.recording import shared_data
 from benchmarks.rounds import alternate, ratio
 from segwright.data import CamVid, Cityscapes
-from segwright.data.augment import standard
 from segwright.data.loading import TrainLoader
 from segwright.data.pack import Pack, open_pack
 from segwright.data.streets import write_streets
@@ -47,9 +50,10 @@ from segwright.models import Segmenter, build_architecture
 from segwright.runs.environment import environment
 
 RESULTS = Path(__file__).resolve().parent / "results" / "loading.json"
-SHARED = Path(os.environ.get("SEGWRIGHT_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+SHARED = shared_data()
 BATCH, CORES = 8, 2
-SIZE, CROP = (1024, 2048), (512, 1024)
+PEERS = ("albumentations",)
+CAMVID, SIZE, CROP = (360, 480), (1024, 2048), (512, 1024)
 
 CHECK = """
 import json, re, sys, time
@@ -65,22 +69,17 @@ print(json.dumps([seconds, peak, len(result.findings)]))
 
 def batches(folder: Path, rounds: int) -> dict[str, Any]:
     """Pictures a second of one CamVid epoch."""
-    peers = SHARED.parent / "peers"
-    if not (peers / "bench_data.py").is_file() or not (SHARED / "camvid" / "train").is_dir():
-        return {"skipped": "needs camvid/ in SEGWRIGHT_SHARED_DATA, and bench_data.py in the folder peers beside that"}
-    sys.path.insert(0, str(peers))
-    import bench_data  # type: ignore[import-not-found]
-
+    if not (SHARED / "camvid" / "train").is_dir():
+        return {"skipped": f"CamVid is not in {SHARED}: set SEGWRIGHT_SHARED_DATA to the folder above camvid/"}
+    if importlib.util.find_spec("albumentations") is None:
+        return {"skipped": "the peer needs Albumentations: install the extra, segwright[albumentations]"}
     pack = open_pack(CamVid(SHARED / "camvid", "train", load_label_space("camvid11")), of="x", folder=folder, say=print)
-    pictures = [str(p) for p in sorted((SHARED / "camvid" / "train").glob("*.png"))]
-    masks = [p.replace("/train/", "/trainannot/") for p in pictures]
-    decoded = [pack[i] for i in range(len(pack))]
-    mapped = [s.rgb for s in decoded], [s.labels for s in decoded]
+    files = sorted((SHARED / "camvid" / "train").glob("*.png"))
     calls = {
         "segwright": segwright_epochs(pack),
-        "cv2 + Albumentations, 0 workers": peer_epochs(bench_data.Cv2Alb(pictures, masks), 0),
-        f"cv2 + Albumentations, {CORES} workers": peer_epochs(bench_data.Cv2Alb(pictures, masks), CORES),
-        "memory map + Albumentations, 0 workers": peer_epochs(bench_data.MmapAlb(*mapped), 0),
+        "cv2 + Albumentations, 0 workers": peer_epochs(PeerData(files, CAMVID), 0),
+        f"cv2 + Albumentations, {CORES} workers": peer_epochs(PeerData(files, CAMVID), CORES),
+        "memory map + Albumentations, 0 workers": peer_epochs(MappedData(files, pack), 0),
     }
     for call in calls.values():
         call()
@@ -95,6 +94,17 @@ def batches(folder: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+class MappedData(PeerData):
+    """The same pipeline, fed from decoded pictures in mapped memory."""
+
+    def __init__(self, files: list[Path], pack: Pack) -> None:
+        super().__init__(files, CAMVID)
+        self.decoded = [pack[i] for i in range(len(pack))]
+
+    def read(self, index: int) -> tuple[Any, Any]:
+        return self.decoded[index].rgb, self.decoded[index].labels
+
+
 def segwright_epochs(pack: Pack) -> Callable[[], None]:
     """A call that loads the next epoch from the pack and normalises it as the model does."""
     space = load_label_space("camvid11")
@@ -102,9 +112,7 @@ def segwright_epochs(pack: Pack) -> Callable[[], None]:
     segmenter = Segmenter(
         build_architecture("fast_scnn", space.num_classes, {}, where="bench"), labels=space, model=model
     )
-    jitter = {"jitter_p": 1.0, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05}
-    window = {"crop_p": 1.0, "scale_p": 1.0, "scale": (1.0, 2**0.5), "aspect": (0.9, 1.125)}
-    level = standard((360, 480), flip_p=0.5, blur_p=0.0, gamma_p=0.0, **jitter, **window)
+    level = level_of(CAMVID)
     loader = TrainLoader(pack, level, batch=BATCH, seed=0)
     epochs = iter(range(10**6))
 
@@ -182,6 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--scenes", type=int, default=12, help="generated scenes of 1024×2048")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     console, load = Console(), round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory(prefix="segwright-loading-") as temporary:
@@ -194,14 +203,14 @@ def main() -> None:
         results["check"] = check(scenes, options.scenes)
         console.print(results["check"])
     write_json(
-        RESULTS,
+        options.out,
         {
             "what": "loading: batches of CamVid 360×480, crops 512×1024 of 1024×2048, data check on 1024×2048 masks",
             "rounds": options.rounds,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "environment": environment(),
             "load_average": load,
-            "peers": {"albumentations": importlib.metadata.version("albumentations")},
+            "peers": {name: importlib.metadata.version(name) for name in PEERS if importlib.util.find_spec(name)},
             "targets": {
                 "times_faster_than_best_peer": 2.5,
                 "times_faster_than_PNG": 30,

@@ -1,6 +1,6 @@
 """The training loop with its loading, saving and bookkeeping beside a bare PyTorch step on tensors that are at hand.
 
-python -m benchmarks.loop [--root DIR] [--recipe camvid-cpu] [--pairs 15] [overrides ...]
+python -m benchmarks.loop [--root DIR] [--recipe camvid-cpu] [--pairs 15] [--pictures 120] [overrides ...]
 
 One real training runs in this process. After each of its epochs, copies of the same network do as many steps on one
 batch of random tensors that are at hand, by turns first and second: the bare one with forward, loss, backward, optimiser
@@ -12,7 +12,6 @@ Writes benchmarks/results/loop.json. The wish is 0.95 of the bare rate.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.camvid_cpu import RESULTS, default_root
+from benchmarks.camvid_part import few_pictures
+from benchmarks.recording import RESULTS, need_camvid
 from benchmarks.rounds import ratio
 
 if TYPE_CHECKING:
@@ -134,19 +134,23 @@ def _learner(recipe: Recipe, space: LabelSpace, memory_format: str) -> Learner:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=default_root())
+    parser.add_argument("--root", type=Path, help="folder of CamVid")
     parser.add_argument("--recipe", default="camvid-cpu")
     parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--pictures", type=int, default=0, help="of train that an epoch has; 0 for all")
     parser.add_argument("--out", type=Path, default=RESULTS / "loop.json")
     parser.add_argument("overrides", nargs="*", help="key=value settings of the recipe")
     arguments = parser.parse_args()
-    if not (arguments.root / "train").is_dir():
-        sys.exit(f"CamVid is not in {arguments.root}: give its folder with --root (it holds train/ and trainannot/)")
+    arguments.root = need_camvid(arguments.root)
     from segwright.files import write_json
     from segwright.runs.environment import environment
 
     with tempfile.TemporaryDirectory() as runs:
-        found = measure(arguments.root, arguments.recipe, arguments.pairs, Path(runs), arguments.overrides)
+        few = few_pictures(arguments.root, arguments.pictures, Path(runs)) if arguments.pictures else []
+        overrides = [*few, *arguments.overrides]
+        found = measure(arguments.root, arguments.recipe, arguments.pairs, Path(runs) / "runs", overrides)
+    found["pictures"] = arguments.pictures or "all of train"
+    found["overrides"] = arguments.overrides
     date = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(arguments.out, found | {"date": date, "environment": environment()})
     print({key: found[key] for key in ("step over bare", "training over bare", "data_wait", "checkpoint_share")})

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.camvid_cpu import RESULTS, default_root
+from benchmarks.recording import RESULTS, need_camvid
 
 LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
     "cross entropy": ("cross_entropy", {}),
@@ -114,14 +114,13 @@ def table(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=default_root())
+    parser.add_argument("--root", type=Path, help="folder of CamVid")
     parser.add_argument("--only", nargs="+", choices=LOSSES, default=list(LOSSES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--out", type=Path, default=RESULTS / "losses.json")
     arguments = parser.parse_args()
-    if not (arguments.root / "train").is_dir():
-        sys.exit(f"CamVid is not in {arguments.root}: give its folder with --root (it holds train/ and trainannot/)")
+    arguments.root = need_camvid(arguments.root)
     from segwright.files import write_json
     from segwright.runs.environment import environment
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from benchmarks.camvid_cpu import RESULTS
+from benchmarks.recording import RESULTS
 from benchmarks.rounds import alternate, ratio
 from segwright.files import write_json
 from segwright.inference.running import FORMATS

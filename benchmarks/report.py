@@ -123,10 +123,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=500)
     parser.add_argument("--budget-mb", type=float, default=15)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     results = measure(options.pictures, round(options.budget_mb * 1e6))
     write_json(
-        RESULTS,
+        options.out,
         {
             "what": f"a report over {options.pictures} pictures of {SIZE[1]}×{SIZE[0]}, predictions excluded",
             "date": datetime.now(UTC).isoformat(timespec="seconds"),

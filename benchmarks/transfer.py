@@ -11,8 +11,6 @@ Writes benchmarks/results/transfer.json.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,17 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.recording import RESULTS, shared_data, skip
+
 if TYPE_CHECKING:
     from segwright.api.finetune import TransferComparison
 
-RESULTS = Path(__file__).resolve().parent / "results"
 FOLDS = 4
-
-
-def default_root() -> Path:
-    """SUIM beside the project, unless SEGWRIGHT_SHARED_DATA names another place."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    return Path(os.environ.get("SEGWRIGHT_SHARED_DATA", beside)) / "suim"
 
 
 def measure(
@@ -101,14 +94,14 @@ def together(scored: list[TransferComparison]) -> Mapping[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=default_root())
+    parser.add_argument("--root", type=Path, default=shared_data() / "suim")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--street-epochs", type=int, default=24)
     parser.add_argument("--rate", type=float, default=0.001)
     parser.add_argument("--out", type=Path, default=RESULTS / "transfer.json")
     arguments = parser.parse_args()
     if not (arguments.root / "images").is_dir():
-        sys.exit(f"SUIM is not in {arguments.root}: give its folder with --root (it holds images/ and masks/)")
+        skip(f"SUIM is not in {arguments.root}: give its folder with --root (it holds images/ and masks/)")
     from segwright.files import write_json
     from segwright.runs.environment import environment
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.camvid_cpu import RESULTS
+from benchmarks.recording import RESULTS
 
 LIMIT_MB = 8000
 CLASSES = 19

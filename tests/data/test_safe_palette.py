@@ -13,7 +13,7 @@ from segwright.contracts import IGNORE, UserError
 from segwright.data.colors import OKABE_ITO
 from segwright.data.safe_palette import PLAIN, safe_colors, safe_picture, safe_space, stripe_color, stripes
 from segwright.inference.drawing import overlay, palette_picture, with_legend
-from segwright.inference.predictor import _check_options
+from segwright.inference.outputs import Output
 from segwright.labels import LabelSpace, load_label_space
 
 # Machado, Oliveira, Fernandes 2009, severity 1, on linear sRGB
@@ -103,8 +103,8 @@ def test_predictions_can_be_drawn_in_it(tmp_path: Path) -> None:
     color = safe_colors(19)[18]
     assert list(color) in legend
     assert list(stripe_color(color)) in legend
-    with pytest.raises(UserError, match="palette is 'blue'; allowed are official or safe"):
-        _check_options(("ids",), 0.5, "png", "blue")
+    with pytest.raises(UserError, match="palette is 'blue'; allowed are official, safe"):
+        Output(palette="blue")
 
 
 def test_everything_but_the_colours_stays() -> None:

@@ -162,7 +162,16 @@ def test_all_faults_are_listed_at_once(label_ids: Path, streets: Path) -> None:
 
 
 def test_names_decide_and_drawings_are_left_out(tmp_path: Path) -> None:
-    for name in ("a_1.png", "a_1_2_x.png", "b_ids.png", "b_color.png", "b_overlay.png", "sub/c.png", "other/c.png"):
+    for name in (
+        "a_1.png",
+        "a_1_2_x.png",
+        "b_ids.png",
+        "b_color.png",
+        "b_overlay.png",
+        "b_entropy.png",
+        "sub/c.png",
+        "other/c.png",
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")

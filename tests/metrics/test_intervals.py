@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from segwright.metrics.intervals import Resampled, class_differences, miou_difference, miou_interval
+from segwright.metrics.intervals import Draws, Resampled, class_differences, miou_difference, miou_interval
 from segwright.metrics.scores import scores
 
 
@@ -97,3 +99,16 @@ def test_undefined_everywhere_is_nan() -> None:
     assert np.isnan([absent.value, absent.low, absent.high]).all()
     with pytest.raises(ValueError, match="0 pictures"):
         Resampled(counts_NKK[:0])
+
+
+def test_resamples_take_little_memory() -> None:
+    pictures, resamples = 4000, 300
+    tracemalloc.start()
+    try:
+        draws = Draws(pictures, resamples=resamples)
+        totals = draws.totals(np.ones((pictures, 3)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (totals == pictures).all()  # every resample draws as many pictures as there are
+    assert peak < 5 * pictures * resamples

@@ -187,7 +187,9 @@ def by_key(files: Iterable[Path], keys: Iterable[str]) -> dict[str, list[Path]]:
 def pairing_problems(images: Mapping[str, list[Path]], masks: Mapping[str, list[Path]]) -> list[str]:
     """Everything that is wrong with the pairs of two tables key -> files, one sentence each; empty when all is well."""
     files = [file for table in (images, masks) for found in table.values() for file in found]
-    problems = [f"{_shown(f)}: the name is not UTF-8 text; rename it" for f in sorted(files) if not _is_text(f)]
+    problems = [
+        f"{_shown(f)}: the name is not UTF-8 text; rename it" for f in sorted(f for f in files if not _is_text(f))
+    ]
     images, masks = ({k: v for k, v in table.items() if all(map(_is_text, v))} for table in (images, masks))
     for kind, table in (("pictures", images), ("masks", masks)):
         problems += [
@@ -213,7 +215,11 @@ def shared_keys(images: Mapping[str, list[Path]], masks: Mapping[str, list[Path]
 
 def _is_text(path: Path) -> bool:
     """Whether a path is UTF-8: Linux allows any bytes, which Python reads as lone surrogates."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in str(path))
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shown(path: Path) -> str:

@@ -78,14 +78,18 @@ class Draws:
         self.resamples = resamples
         self._unit_N = labels if grouped else np.arange(pictures)
         self.units = int(self._unit_N.max()) + 1
-        drawn_RU = np.random.default_rng(seed).multinomial(self.units, np.full(self.units, 1 / self.units), resamples)
-        self._weights_RU = np.concatenate([np.ones((1, self.units)), drawn_RU])  # row 0: the set itself
+        self._weights_RU = np.ones((1 + resamples, self.units), np.uint16)  # row 0: the set itself
+        rng, even = np.random.default_rng(seed), np.full(self.units, 1 / self.units)
+        for rows in _parts(1, len(self._weights_RU)):
+            self._weights_RU[rows] = rng.multinomial(self.units, even, rows.stop - rows.start)
 
     def totals(self, rows_N: NDArray[Any]) -> Floats:
         """[N, ...] -> float64 [1 + R, ...]: row 0 sums the set itself, the others the resamples."""
         sums_U = np.zeros((self.units, *rows_N.shape[1:]))
         np.add.at(sums_U, self._unit_N, rows_N)
-        return (self._weights_RU @ sums_U.reshape(self.units, -1)).reshape(len(self._weights_RU), *sums_U.shape[1:])
+        flat_U = sums_U.reshape(self.units, -1)
+        totals = [self._weights_RU[rows].astype(np.float64) @ flat_U for rows in _parts(0, len(self._weights_RU))]
+        return np.concatenate(totals).reshape(len(self._weights_RU), *sums_U.shape[1:])
 
     def interval(self, values_R: Floats, *, level: float = 0.95) -> Interval:
         """The interval of a score whose row 0 is the set itself; resamples where it is undefined are left out."""
@@ -180,6 +184,11 @@ def class_differences(one: Resampled, other: Resampled) -> list[Interval]:
         return lambda resampled: resampled.iou_RK[:, k]
 
     return [paired_difference(one, other, iou_of(k)) for k in range(one.iou_RK.shape[1])]
+
+
+def _parts(start: int, stop: int) -> list[slice]:
+    """A few resamples at a time: of ten thousand pictures they are 5 MB, all together 160."""
+    return [slice(first, min(first + 64, stop)) for first in range(start, stop, 64)]
 
 
 def _mean(values_RK: Floats) -> Floats:

@@ -21,6 +21,8 @@ MEAN_DIFFERENCE = 1.3
 LARGEST_DIFFERENCE = 10.0
 """Bounds of the difference of two thumbnails, in grey levels."""
 _GAIN = (0.7, 1.4)
+_BLOCK = 512
+"""Thumbnails that are turned into numbers for arithmetic at a time."""
 _FLAT = 6.0  # standard deviation of a thumbnail that shows too little to compare
 
 
@@ -38,16 +40,15 @@ def near_groups(dhash_N: NDArray[np.uint64], grey_N: NDArray[np.uint8]) -> list[
 
     dhash_N: uint64 [N]; grey_N: uint8 [N, 32, 32].
     """
-    flat = grey_N.reshape(len(grey_N), -1).astype(np.float32)
-    flat -= flat.mean(1, keepdims=True)
-    telling = flat.std(1) >= _FLAT
+    blocks = [grey_N[start : start + _BLOCK] for start in range(0, len(grey_N), _BLOCK)]
+    telling = np.concatenate([np.zeros(0, bool), *(_centred(block).std(1) >= _FLAT for block in blocks)])
     leader = np.arange(len(dhash_N))
     for shift in range(0, 64, 16):
         part = (dhash_N >> np.uint64(shift)) & np.uint64(0xFFFF)
         order = np.argsort(part, kind="stable")
         bounds = np.flatnonzero(np.diff(part[order])) + 1
         for bucket in np.split(order, bounds):
-            _join(bucket[telling[bucket]], dhash_N, flat, leader)
+            _join(bucket[telling[bucket]], dhash_N, grey_N, leader)
     groups: dict[int, list[int]] = defaultdict(list)
     for index, first in enumerate(leader.tolist()):
         groups[first].append(index)
@@ -55,7 +56,7 @@ def near_groups(dhash_N: NDArray[np.uint64], grey_N: NDArray[np.uint8]) -> list[
 
 
 def _join(
-    bucket: NDArray[np.intp], dhash_N: NDArray[np.uint64], flat: NDArray[np.float32], leader: NDArray[np.intp]
+    bucket: NDArray[np.intp], dhash_N: NDArray[np.uint64], grey_N: NDArray[np.uint8], leader: NDArray[np.intp]
 ) -> None:
     """Give every picture of the bucket that nearly equals an earlier leader that leader."""
     for position, first in enumerate(bucket.tolist()):
@@ -64,8 +65,16 @@ def _join(
         if leader[first] != first or not len(rest):
             continue
         close = rest[np.bitwise_count(dhash_N[rest] ^ dhash_N[first]) <= BITS]
-        if len(close):
-            leader[close[_nearly_equal(flat[first], flat[close])]] = first
+        for start in range(0, len(close), _BLOCK):
+            part = close[start : start + _BLOCK]
+            leader[part[_nearly_equal(_centred(grey_N[[first]])[0], _centred(grey_N[part]))]] = first
+
+
+def _centred(grey_N: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """float32 [N, 1024]: thumbnails less their means."""
+    flat = grey_N.reshape(len(grey_N), -1).astype(np.float32)
+    flat -= flat.mean(1, keepdims=True)
+    return flat
 
 
 def _nearly_equal(one: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:

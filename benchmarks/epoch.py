@@ -1,0 +1,248 @@
+"""A whole training epoch beside the usual stack: the same network, batch, size and pictures, by turns in one process.
+
+The usual stack: segmentation_models_pytorch in fp32, cv2 and Albumentations in a DataLoader (Fast-SCNN also with two
+workers; the faster one counts), cross entropy, AdamW. Ours is the real trainer: its loader, its choice of precision and
+memory format, all that it checks and writes. Both have the same crops and jitter. After each epoch of ours the peer has
+one over the same pictures, and then both do a few steps on one batch that is at hand: the training step without loading.
+
+python -m benchmarks.epoch [--pairs 15] [--pictures 32] [--nets NAME ...] [--device cpu] [--root DIR]
+writes benchmarks/results/epoch.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line does, before torch loads; good for both
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+from benchmarks.camvid_part import camvid_names, few_pictures
+from benchmarks.recording import need_camvid, options_of, record, skip
+from benchmarks.rounds import ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from segwright.training.trainer import Trainer
+
+CLASSES, BATCH, SIZE = 11, 4, (352, 480)
+JITTER = 0.2, 0.2, 0.2, 0.05
+AUGMENTATION = {
+    "crop_p": 1.0, "scale_p": 1.0, "scale": [1.0, 1.414], "aspect": [0.9, 1.125], "flip_p": 0.5, "blur_p": 0.0,
+    "gamma_p": 0.0, "jitter_p": 1.0, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05,
+}  # fmt: skip
+NETS: dict[str, tuple[str, dict[str, Any], float, int]] = {
+    "U-Net, ResNet-18": ("smp", {"architecture": "Unet", "encoder": "resnet18"}, 2.5, 1),
+    "U-Net, MobileNetV2": ("smp", {"architecture": "Unet", "encoder": "mobilenet_v2"}, 2.5, 1),
+    "DeepLabV3+, MobileNetV2": ("smp", {"architecture": "DeepLabV3Plus", "encoder": "mobilenet_v2"}, 2.5, 1),
+    "Fast-SCNN": ("fast_scnn", {}, 1.4, 3),
+}
+"""Title -> model, its arguments, the wish, and how many times the pictures an epoch has."""
+
+
+class PeerData:
+    """What a DataLoader of the usual stack reads: PNG by cv2, crop, flip, jitter and normalisation by Albumentations."""
+
+    def __init__(self, pictures: Sequence[Path], size: tuple[int, int] = SIZE) -> None:
+        import albumentations as A
+        import cv2
+
+        cv2.setNumThreads(0)
+        self.pictures = pictures
+        self.transform = A.Compose(
+            [
+                A.RandomResizedCrop(size=size, scale=(0.5, 1.0), ratio=(1.2, 1.5)),
+                A.HorizontalFlip(p=0.5),
+                A.ColorJitter(*JITTER, p=1.0),
+                A.Normalize(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def read(self, index: int) -> tuple[Any, Any]:
+        """Picture and mask, void as 255."""
+        import cv2
+        import numpy as np
+
+        picture = self.pictures[index]
+        mask = cv2.imread(str(picture.parent.with_name(f"{picture.parent.name}annot") / picture.name), -1)
+        image = cv2.cvtColor(cv2.imread(str(picture)), cv2.COLOR_BGR2RGB)
+        return image, np.where(mask == CLASSES, 255, mask)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        import torch
+
+        image, mask = self.read(index)
+        found = self.transform(image=image, mask=mask)
+        return torch.from_numpy(found["image"].transpose(2, 0, 1).copy()), torch.from_numpy(found["mask"]).long()
+
+
+class Peer:
+    """The plain loop: fp32, contiguous."""
+
+    def __init__(self, name: str, args: Mapping[str, Any], device: str) -> None:
+        import torch
+
+        torch.manual_seed(0)
+        self.device = device
+        self.net, self.forward = peer_network(name, args)
+        self.net.to(device)
+        self.optimizer = torch.optim.AdamW(self.net.train().parameters(), lr=0.001)
+
+    def step(self, image: Tensor, labels: Tensor) -> float:
+        import torch.nn.functional as F
+
+        loss = F.cross_entropy(self.forward(image.to(self.device)), labels.to(self.device), ignore_index=255)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def epoch(self, loader: Any) -> float:
+        """Seconds of one epoch."""
+        began = time.perf_counter()
+        for image, labels in loader:
+            self.step(image, labels)
+        return time.perf_counter() - began
+
+
+def peer_network(name: str, args: Mapping[str, Any]) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """A network and how it gives scores of full size."""
+    import segmentation_models_pytorch as smp
+    import torch.nn.functional as F
+
+    from segwright.models import build_architecture
+
+    if name == "smp":
+        made: nn.Module = getattr(smp, args["architecture"])(args["encoder"], encoder_weights=None, classes=CLASSES)
+        return made, made
+    net = build_architecture(name, CLASSES, dict(args))
+    return net, lambda image: F.interpolate(net(image).logits_BKhw, image.shape[2:], mode="bilinear")
+
+
+def peer_loader(pictures: Sequence[Path], workers: int) -> Any:
+    from torch.utils.data import DataLoader
+
+    return DataLoader(
+        PeerData(pictures), batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )
+
+
+def our_trainer(root: Path, pictures: int, net: str, epochs: int, work: Path, device: str) -> Trainer:
+    """The real trainer on a few pictures, validated once on one picture, at the end."""
+    from segwright.api.showing import new_console
+    from segwright.recipe import load_recipe
+    from segwright.training.prepare import start
+
+    name, args, _, _ = NETS[net]
+    keys = {
+        "model.name": name, "model.args": json.dumps(args), "loss.args": "{}", "loss.auxiliary_weight": 0,
+        "optimizer.lr": 0.001, "augmentation.size": list(SIZE), "augmentation.args": json.dumps(AUGMENTATION),
+        "training.batch": BATCH, "training.epochs": epochs, "training.val_every": epochs, "training.ema_decay": "null",
+        "training.workers": 0, "training.device": device,
+    }  # fmt: skip
+    overrides = [*few_pictures(root, pictures, work), *(f"{key}={value}" for key, value in keys.items())]
+    return start(load_recipe("camvid-cpu", overrides), runs=work, name="ours", console=new_console())
+
+
+def our_step(trainer: Trainer) -> Callable[[], None]:
+    """One optimiser step of the trainer's network, in its mode, with all its checks, on a batch that is at hand."""
+    from segwright.training.probe import random_batch
+    from segwright.training.step import Step
+
+    training = trainer.recipe.training
+    step = Step(trainer.recipe, trainer.learner, trainer.loss, lambda text: None)
+    batch = random_batch(BATCH, SIZE, CLASSES, device=training.device)
+
+    def call() -> None:
+        trainer.learner.segmenter.train()
+        step.begin()
+        step.add(batch, share=1.0)
+        step.end()  # reads the loss, so the device is done
+
+    return call
+
+
+def compare(root: Path, net: str, pairs: int, pictures: int, device: str) -> dict[str, Any]:
+    """Seconds of epochs and of steps of both, pair by pair."""
+    import torch
+
+    name, args, wish, times = NETS[net]
+    count = max(BATCH, pictures * times // BATCH * BATCH)
+    names = camvid_names(root, "train")[:count]
+    files = [root / "train" / Path(name).with_suffix(".png").name for name in names]
+    peer = Peer(name, args, device)
+    image, labels = torch.randn(BATCH, 3, *SIZE), torch.randint(0, CLASSES, (BATCH, *SIZE))
+    seconds: dict[str, list[float]] = {"ours": []}
+    steps: dict[str, list[float]] = {"ours": [], "peer": []}
+    peers = {f"peer, {n} workers": peer_loader(files, n) for n in ((0,) if name == "smp" else (0, 2))}
+    with tempfile.TemporaryDirectory(prefix="segwright-epoch-") as work:
+        trainer = our_trainer(root, count, net, pairs + 1, Path(work), device)
+        ours = our_step(trainer)
+
+        def timed(call: Callable[[], Any]) -> float:
+            began = time.perf_counter()
+            call()
+            return time.perf_counter() - began
+
+        def after(row: Mapping[str, Any]) -> None:
+            if row["kind"] != "train":
+                return
+            found = {title: peer.epoch(loader) for title, loader in peers.items()} | {"ours": row["seconds"]}
+            each = {"ours": ours, "peer": lambda: peer.step(image, labels)}
+            both = {who: timed(each[who]) for who in list(each)[:: 1 if row["epoch"] % 2 else -1]}
+            print(f"{net} {row['epoch']}/{pairs + 1}: {found}", flush=True)
+            if row["epoch"] == 1:  # warms both up
+                return
+            for title, value in found.items():
+                seconds.setdefault(title, []).append(value)
+            for title, value in both.items():
+                steps[title].append(value)
+
+        trainer.watch = after
+        trainer.fit()
+        mode = f"{trainer.recipe.training.precision} {trainer.recipe.training.memory_format}"
+    best = min(peers, key=lambda title: statistics.median(seconds[title]))
+    return {
+        "pictures": count,
+        "parameters": sum(p.numel() for p in peer.net.parameters()),
+        "our_mode": mode,
+        "best_peer": best,
+        "pictures_per_second": {t: round(count / statistics.median(s), 2) for t, s in seconds.items()},
+        "times_faster_epoch": ratio(seconds[best], seconds["ours"]),
+        "times_faster_step": ratio(steps["peer"], steps["ours"]),
+        "target": wish,
+    }
+
+
+def main() -> None:
+    parser = options_of(__doc__, "epoch", pairs=15, pictures=32)
+    parser.add_argument("--root", type=Path, default=None, help="folder of CamVid")
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; both sides run there")
+    options = parser.parse_args()
+    try:
+        import albumentations  # noqa: F401
+    except ModuleNotFoundError:
+        skip("the peer needs Albumentations: install the extra, segwright[albumentations]")
+    root = need_camvid(options.root)
+    found: dict[str, Any] = {}
+    for net in options.nets:
+        found[net] = compare(root, net, options.pairs, options.pictures, options.device)
+        print(f"{net}: {found[net]}", file=sys.stderr)
+    what = f"one training epoch, batch {BATCH} of {SIZE[0]}×{SIZE[1]}, CamVid, beside smp + Albumentations + fp32"
+    record(options.out, what, {"rounds": options.pairs, "nets": found})
+
+
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,7 @@ VERBS = {
     *("pack_data", "list_packs", "clear_packs"),
     "convert_weights",
     "export_model",
+    "bench",
     "calibrate",
     "tune_crf",
     *("dry_run", "lr_find", "overfit_one_batch"),
@@ -26,6 +27,8 @@ VERBS = {
     *("crossval", "resume_crossval", "soup"),
     "compare",
     "robustness",
+    "serve",
+    "segment_video",
     "card",
     *("submit", "check_submission"),
 }
@@ -72,6 +75,7 @@ def test_command_line_and_python_have_the_same_verbs() -> None:
         "write_report": "report",
         "convert_weights": "convert",
         "export_model": "export",
+        "segment_video": "video",
     }  # sub-packages have the short names
     assert commands == {
         renamed.get(v, v)

@@ -193,7 +193,8 @@ def test_evaluate_predict_and_report_work_on_a_run_and_on_its_file(
     code, out, err = run("predict", trained, pictures, "-o", tmp_path / "out", capsys=capsys)
     assert code == 0, err
     written = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert written == sorted(f"val_0{i}_{k}.png" for i in range(4) for k in ("overlay", "color", "ids"))
+    masks = [f"val_0{i}_{k}.png" for i in range(4) for k in ("overlay", "color", "ids")]
+    assert written == sorted([*masks, "predictions.jsonl"])
     ids = np.asarray(Image.open(tmp_path / "out" / "val_00_ids.png"))
     color = Image.open(tmp_path / "out" / "val_00_color.png")
     assert (ids.shape, color.mode) == ((48, 64), "P")
@@ -271,7 +272,7 @@ def test_several_models_predict_side_by_side(trained: Path, tmp_path: Path, caps
     )
     assert code == 0, err
     assert sorted(p.name for p in out.iterdir()) == ["other", "r"]
-    assert len(list((out / "other").iterdir())) == len(list((out / "r").iterdir())) == 4
+    assert len(list((out / "other").iterdir())) == len(list((out / "r").iterdir())) == 5  # and the record
 
 
 def test_models_and_summary_state_published_counts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ Each function imports what it needs when it is called, so that `import segwright
 """
 
 from segwright.api.before import dry_run, lr_find, overfit_one_batch
+from segwright.api.bench import bench
 from segwright.api.calibrate import calibrate
 from segwright.api.cards import card
 from segwright.api.check import check_data, fix_data
@@ -22,6 +23,7 @@ from segwright.api.models import describe_model, list_models
 from segwright.api.pack import clear_packs, list_packs, pack_data
 from segwright.api.predicting import predict
 from segwright.api.robustness import robustness
+from segwright.api.serving import serve
 from segwright.api.show import show_data
 from segwright.api.showing import WIDTH, new_console
 from segwright.api.splits import split_data
@@ -39,6 +41,7 @@ from segwright.api.verbs import (
     train,
     write_report,
 )
+from segwright.api.video import segment_video
 
 __all__ = [
     "DATASETS_FOLDER",
@@ -47,6 +50,7 @@ __all__ = [
     "ExportResult",
     "TrainResult",
     "apply_label_marks",
+    "bench",
     "calibrate",
     "card",
     "check_data",
@@ -86,6 +90,8 @@ __all__ = [
     "resume_crossval",
     "resume_sweep",
     "robustness",
+    "segment_video",
+    "serve",
     "show_data",
     "soup",
     "split_data",

@@ -27,6 +27,8 @@ from segwright.cli import data_split as _data_split  # noqa: F401
 from segwright.cli import data_stats as _data_stats  # noqa: F401
 from segwright.cli import looking
 from segwright.cli.before import lr_find, show_dry_run, show_overfit
+from segwright.cli.bench import EXAMPLES as BENCH_EXAMPLES
+from segwright.cli.bench import bench
 from segwright.cli.calibrate import calibrate
 from segwright.cli.cards import card
 from segwright.cli.compare import compare
@@ -45,9 +47,13 @@ from segwright.cli.models import models_app
 from segwright.cli.predict import EXAMPLES as PREDICT_EXAMPLES
 from segwright.cli.predict import predict
 from segwright.cli.robustness import robustness
+from segwright.cli.serve import EXAMPLES as SERVE_EXAMPLES
+from segwright.cli.serve import serve
 from segwright.cli.submit import EXAMPLES as SUBMIT_EXAMPLES
 from segwright.cli.submit import submit
 from segwright.cli.sweep import sweep
+from segwright.cli.video import EXAMPLES as VIDEO_EXAMPLES
+from segwright.cli.video import video
 from segwright.contracts import SegwrightError, UserError
 from segwright.runs.launch import note_error, place, start_several, without_option
 
@@ -65,7 +71,10 @@ looking.register(app)
 app.command(epilog=EVALUATE_EXAMPLES)(evaluate)
 app.command(epilog=SUBMIT_EXAMPLES)(submit)
 app.command(epilog=EXPORT_EXAMPLES)(export)
+app.command(epilog=BENCH_EXAMPLES)(bench)
 app.command(epilog=PREDICT_EXAMPLES)(predict)
+app.command(epilog=VIDEO_EXAMPLES)(video)
+app.command(epilog=SERVE_EXAMPLES)(serve)
 app.command(
     epilog=example("segwright calibrate runs/latest", "segwright calibrate runs/latest --classwise --risk 0.05")
 )(calibrate)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segwright.contracts import IGNORE
+from segwright.contracts import IGNORE, UserError
 from segwright.losses import LOSSES
 
 from .examples import K, example
@@ -95,3 +95,59 @@ def test_a_pixel_of_weight_two_is_two_pixels() -> None:
     logits, labels = example(ignored=0, batch=1)
     stacked = LOSSES["lovasz"](K)(logits.repeat(3, 1, 1, 1), labels.repeat(3, 1, 1))
     torch.testing.assert_close(LOSSES["lovasz"](K)(logits, labels, torch.tensor([3.0])), stacked)
+
+
+def by_a_sort(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """The loss as its definition reads, through a sort of the errors that carries their gradient."""
+    seen = labels != IGNORE
+    pixel = seen * (torch.ones(len(labels)) if weights is None else weights)[:, None, None]
+    values = []
+    for label, prob in enumerate(logits.softmax(1).unbind(1)):
+        truth = (labels == label) & (pixel > 0)
+        if truth.any():
+            error, order = ((truth.to(prob) - prob).abs() * (pixel > 0)).flatten().sort(descending=True)
+            true, other = ((which * pixel).flatten()[order].double() for which in (truth, ~truth))
+            index = 1 - (true.sum() - true.cumsum(0)) / (true.sum() + other.cumsum(0))
+            values.append((error * index.diff(prepend=torch.zeros(1)).to(error)).sum())
+    return torch.stack(values).mean()
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    seed=st.integers(0, 10_000),
+    spread=st.sampled_from([1.0, 30.0]),
+    weights=st.sampled_from([None, (1.0, 1.0), (2.0, 0.5), (0.0, 3.0)]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_value_and_gradient_are_those_of_a_sort(
+    seed: int, spread: float, weights: tuple[float, ...] | None, dtype: torch.dtype
+) -> None:
+    """A spread of 30 makes many probabilities exactly 0 or 1, and with them many equal errors."""
+    logits, labels = example(seed, dtype=dtype)
+    logits = (spread * logits.detach()).requires_grad_()
+    weights_B = None if weights is None else torch.tensor(weights)
+    found, wanted = LOSSES["lovasz"](K)(logits, labels, weights_B), by_a_sort(logits, labels, weights_B)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    grads = (torch.autograd.grad(value, logits)[0] for value in (found, wanted))
+    torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-7)
+
+
+def test_a_class_of_one_pixel_and_one_of_all_have_a_gradient() -> None:
+    for labels in (torch.zeros(1, 4, 4, dtype=torch.int64), torch.eye(4, dtype=torch.int64)[None]):
+        labels[0, 1:] = 0
+        logits = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        LOSSES["lovasz"](2)(logits, labels).backward()
+        assert logits.grad is not None
+        assert logits.grad.isfinite().all()
+        assert logits.grad.abs().sum() > 0
+
+
+def test_every_second_pixel_is_the_loss_of_the_thinned_picture() -> None:
+    logits, labels = example()
+    found = LOSSES["lovasz"](K, every=2)(logits, labels)
+    assert found == LOSSES["lovasz"](K)(logits[:, :, ::2, ::2], labels[:, ::2, ::2])
+    found.backward()
+    assert logits.grad is not None
+    assert not logits.grad[:, :, 1::2].any()
+    with pytest.raises(UserError, match=r"loss.args.every is 0; allowed is a whole number, 1 to 16"):
+        LOSSES["lovasz"](K, every=0)

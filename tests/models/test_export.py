@@ -13,6 +13,7 @@ from tests.models.conftest import pictures, space, with_real_statistics
 FORMS: list[tuple[str, dict[str, Any]]] = [
     ("unet_a", {"width": 4, "depth": 2}),
     ("small_cnn", {"width": 4}),
+    ("slim_unet", {"width": 0.25}),
     ("fast_scnn", {"width": 0.25, "head_stride": 4}),
     ("smp", {"architecture": "Unet", "encoder": "resnet18"}),
     ("smp", {"architecture": "FPN", "encoder": "resnet18"}),

@@ -77,7 +77,8 @@ def small(name: str, places: dict[str, Path]) -> list[str]:
     root = places[recipe.data.name]
     changes = [
         *(f"data.root={root}", "augmentation.size=[64,64]", "model.weights=null"),
-        *("training.device=cpu", "training.precision=fp32", "training.memory_format=contiguous"),
+        *("data.cache=auto", "training.device=cpu", "training.compile=false"),
+        *("training.precision=fp32", "training.memory_format=contiguous"),
         *(f"training.batch={min(2, recipe.training.batch_size)}", "training.workers=0", "training.val_every=1"),
     ]
     if recipe.data.split_file:

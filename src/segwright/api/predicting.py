@@ -70,7 +70,9 @@ def predict(
     from segwright.models.converted import in_space
 
     if is_video(str(pictures)):
-        raise UserError(f"{pictures} is a video: segment it with segment_video(), on the command line with segwright video.")
+        raise UserError(
+            f"{pictures} is a video: segment it with segment_video(), on the command line with segwright video."
+        )
     console = console or new_console()
     output = Output(write=tuple(write), format=format, probabilities=probabilities, opacity=opacity, palette=palette)
     space = None if labels is None else build_space(labels, "--labels")

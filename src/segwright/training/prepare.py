@@ -47,7 +47,7 @@ from segwright.training.batch_size import PROVISIONAL, best_batch, largest_crop
 from segwright.training.changes import plain
 from segwright.training.compiling import check_compiler
 from segwright.training.distributed import ALONE, Team, check_shared
-from segwright.training.memory import peak_memory_mb
+from segwright.training.memory import keep_freed, peak_memory_mb
 from segwright.training.optimizer import build_optimizer
 from segwright.training.probe import candidates, doubtful_layers, measure_modes, random_batch
 from segwright.training.progress import Counting, TrainingProgress
@@ -134,6 +134,7 @@ def prepare(
     space, scored = model_space(recipe), score_space(recipe)
     validation_protocol(recipe.protocol, scored)
     device = pick_device(recipe.training.device)
+    keep_freed(device)
     segmenter = build_segmenter(recipe, space)
     recipe = _with(recipe, "model", args=dict(recipe.model.args) | dict(segmenter.model["args"]))
     started = start_weights(segmenter, recipe.model, console)
@@ -195,6 +196,7 @@ def resume(
     torch.manual_seed(recipe.seed)
     space = model_space(recipe)
     device = pick_device(recipe.training.device)
+    keep_freed(device)
     segmenter = build_segmenter(recipe, space, fresh=False)
     first = stage_recipes(recipe)[0].recipe
     frozen = freeze_layers(segmenter, first.model, console)

@@ -19,7 +19,7 @@ def test_the_page_is_what_the_results_give() -> None:
 
 def test_its_plots_are_there_and_small() -> None:
     text = (DOCS / "performance.md").read_text(encoding="utf-8")
-    plots = [DOCS / name for name in re.findall(r"\((pictures/[^)]+\.svg)\)", text)]
+    plots = [DOCS / name for name in re.findall(r"\((images/[^)]+\.svg)\)", text)]
     assert plots
     assert all(plot.stat().st_size < 100_000 and "<svg" in plot.read_text(encoding="utf-8") for plot in plots)
 
@@ -27,7 +27,7 @@ def test_its_plots_are_there_and_small() -> None:
 def test_the_page_needs_no_result_to_be_there(tmp_path: Path) -> None:
     text = page(load_results(tmp_path))
     assert "not measured" in text
-    assert "pictures/targets.svg" not in text
+    assert "images/targets.svg" not in text
 
 
 def ratio(median: float) -> dict[str, float]:

@@ -68,10 +68,11 @@ def open_backend(
 
 
 def _of_weights(run: Run, weights: Path) -> list[Known]:
-    from segwright.export.record import fingerprint, known
+    from segwright.export.record import known
+    from segwright.files import sha256
 
     found = known(run.path / EXPORT_FOLDER)
-    own = fingerprint(weights) if found else ""
+    own = sha256(weights) if found else ""
     return [one for one in found if one.weights == own]
 
 

@@ -143,11 +143,12 @@ def exported_ways(weights: Path, run: Run | None, console: Console | None) -> li
     console: where what is left out is told; None for nowhere. An unverified file counts when it is newer than the weights.
     """
     from segwright.evaluation.ways import Way
-    from segwright.export.record import fingerprint, known
+    from segwright.export.record import known
+    from segwright.files import sha256
     from segwright.inference.backends.opening import SUFFIXES, load_exported
 
     folder = (weights.parent if run is None else run.path) / EXPORT_FOLDER
-    own = fingerprint(weights)
+    own = sha256(weights)
     verified = {one.file.name: one.weights for one in known(folder)}
     found = []
     for file in sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES):
@@ -172,11 +173,12 @@ class _Scores:
     def __init__(
         self, segmenter: Segmenter, weights: Path, run: Run | None, split: str | None, console: Console
     ) -> None:
-        from segwright.export.record import fingerprint, known
+        from segwright.export.record import known
+        from segwright.files import sha256
 
         self.segmenter, self.weights, self.run, self.split, self.console = segmenter, weights, run, split, console
         folder = (weights.parent if run is None else run.path) / EXPORT_FOLDER
-        own = fingerprint(weights)
+        own = sha256(weights)
         self.verified = [one for one in known(folder) if one.weights == own and one.split == split]
         self.data: Dataset | None = None
 

@@ -75,8 +75,9 @@ def export_model(
     from segwright.export.beside import write_beside
     from segwright.export.onnx import describe, export_onnx
     from segwright.export.openvino import export_openvino
-    from segwright.export.record import fingerprint, remember
+    from segwright.export.record import remember
     from segwright.export.verify import check_scores
+    from segwright.files import sha256
     from segwright.inference.backends.opening import load_exported
     from segwright.models.weights import load_segmenter
     from segwright.runs import model_file
@@ -113,7 +114,7 @@ def export_model(
             for file in (made.with_suffix(".bin"), made):
                 if file.is_file():
                     file.replace(path.with_name(file.name))
-        remember(path, fingerprint(weights), found)
+        remember(path, sha256(weights), found)
         files = write_beside(path, description, found, card)
     except OSError as error:
         raise UserError(

@@ -48,7 +48,8 @@ def robustness(
     """
     from segwright.build import build_scored_set, pick_device, prediction_map, score_space
     from segwright.data.corruptions import CORRUPTIONS, find_corruption
-    from segwright.evaluation.robustness import ROBUSTNESS, fingerprint, load_robustness, score_robustness, spread
+    from segwright.evaluation.robustness import ROBUSTNESS, load_robustness, score_robustness, spread
+    from segwright.files import sha256
     from segwright.metrics.protocols import find_protocol
     from segwright.models.converted import in_space
     from segwright.models.weights import load_segmenter
@@ -69,7 +70,7 @@ def robustness(
     identity = {
         "run": run.name,
         "checkpoint": checkpoint.name,
-        "sha256": fingerprint(checkpoint),
+        "sha256": sha256(checkpoint),
         "split": split,
         "space": space.name,
         "seed": seed,

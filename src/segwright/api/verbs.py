@@ -219,7 +219,9 @@ def evaluate(
         if ensemble:
             segmenter, name = open_as_one([source, *ensemble], Path(runs), backend, console)
         if at == "network" and window is not None:
-            raise UserError("--at network and --window do not go together: each window would be resized. Leave out one.")
+            raise UserError(
+                "--at network and --window do not go together: each window would be resized. Leave out one."
+            )
         size = None if at is None else find_size(at, segmenter)
         segmenter, name = applied(
             segmenter,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from segwright.contracts import DataError
 from segwright.export.verify import Verification
-from segwright.files import write_json
+from segwright.files import sha256, write_json
 
 RECORD = "verified.json"
 MOST_LOST = 0.5
@@ -38,19 +37,13 @@ class Known:
         return 100 * (self.miou[1] - self.miou[0])
 
 
-def fingerprint(path: Path) -> str:
-    """sha256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def remember(file: Path, weights: str, found: Sequence[Verification]) -> None:
     """Write what was verified of a file into the record of its folder, in place of what was known of it.
 
     weights: fingerprint of the weights that it was made of. found: none forgets the file, which has changed.
     """
     record = _read(file.parent / RECORD)
-    record[file.name] = {"sha256": fingerprint(file), "weights": weights, "backends": [one.to_dict() for one in found]}
+    record[file.name] = {"sha256": sha256(file), "weights": weights, "backends": [one.to_dict() for one in found]}
     if not found:
         del record[file.name]
     if found or (file.parent / RECORD).exists():
@@ -66,7 +59,7 @@ def known(folder: Path) -> list[Known]:
     for name, entry in _read(folder / RECORD).items():
         try:
             file = folder / Path(name).name
-            if not file.is_file() or fingerprint(file) != entry["sha256"]:
+            if not file.is_file() or sha256(file) != entry["sha256"]:
                 continue
             for one in entry["backends"]:
                 (before, after), miou = one["milliseconds"], one["miou"]

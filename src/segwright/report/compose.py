@@ -12,7 +12,8 @@ from segwright.evaluation.hardest import Mistake, PictureScore, largest_region, 
 from segwright.evaluation.label_errors import LabelRegion
 from segwright.evaluation.label_files import FOLDER, REGIONS, read_review
 from segwright.evaluation.result import Evaluation
-from segwright.evaluation.robustness import ROBUSTNESS, Robustness, fingerprint, load_robustness
+from segwright.evaluation.robustness import ROBUSTNESS, Robustness, load_robustness
+from segwright.files import sha256
 from segwright.inference.predictor import Predictor
 from segwright.models import Segmenter
 from segwright.models.converted import Converted
@@ -67,7 +68,7 @@ def _robustness(run: Run, evaluation: Evaluation) -> Robustness | None:
     if not file.is_file() or not run.best.is_file() or not evaluation.rule.counted:
         return None
     found = load_robustness(file, evaluation.rule)
-    same = found.identity["sha256"] == fingerprint(run.best) and found.identity["space"] == evaluation.space.name
+    same = found.identity["sha256"] == sha256(run.best) and found.identity["space"] == evaluation.space.name
     return found if same and found.corruptions else None
 
 

@@ -16,8 +16,8 @@ from segwright.contracts import IGNORE, Dataset, Sample
 from segwright.data import DATASETS
 from segwright.evaluation.evaluate import evaluate
 from segwright.evaluation.hardest import largest_region, showcase, worst_mistakes
-from segwright.inference.measure import measure
 from segwright.inference.folders import predict_paths
+from segwright.inference.measure import measure
 from segwright.inference.predictor import Predictor
 from segwright.labels import load_label_space
 from segwright.metrics.scores import scores

@@ -214,3 +214,16 @@ def test_the_reader_gives_what_was_announced_and_then_none() -> None:
         while (found := reader.get_next()) is not None:
             seen.append(float(found["image"][0]))
     assert seen == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_fixed_size_takes_one_picture_and_several(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="the extra `export` is not installed")
+    model = small_model()
+    export_onnx(model, tmp_path / "m.onnx", size=(64, 96))
+    pair = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    for backend in ("onnxruntime", "openvino-fp32"):
+        exported = load_exported(tmp_path / "m.onnx", backend)
+        with torch.inference_mode():
+            for batch in (pair[:1], pair, pair[1:]):
+                torch.testing.assert_close(exported(batch), model(batch), atol=1e-4, rtol=1e-4)

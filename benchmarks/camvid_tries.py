@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.losses import over_seeds, verdict
+from benchmarks.losses import beside, over_seeds
 from benchmarks.recording import RESULTS, need_camvid, record
 
 SLIM = ("model.name=slim_unet", "model.args={}")
@@ -83,10 +83,8 @@ def table(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     lines: dict[str, Any] = {}
     for title, made in runs.items():
         lines[title] = {"overrides": TRIES[title], "miou": over_seeds([run["miou"] for run in made]), "runs": made}
-        differences = [run["miou"] - first[run["seed"]] for run in made if run["seed"] in first]
-        if title != next(iter(TRIES)) and differences:
-            lines[title]["minus_first"] = over_seeds(differences)
-            lines[title]["verdict"] = verdict(*lines[title]["minus_first"][1:])
+        if title != next(iter(TRIES)):
+            lines[title] |= beside(made, first)
     return lines
 
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,15 @@ def over_seeds(values: Sequence[float]) -> list[float | None]:
     return [None if math.isnan(v) else round(v, 4) for v in (found.mean, found.low, found.high)]
 
 
+def beside(made: Sequence[dict[str, Any]], first: Mapping[int, float]) -> dict[str, Any]:
+    """The difference to the mIoU that the first line has with the same seed, and what it says; {} without a common seed."""
+    differences = [run["miou"] - first[run["seed"]] for run in made if run["seed"] in first]
+    if not differences:
+        return {}
+    found = over_seeds(differences)
+    return {"minus_first": found, "verdict": verdict(*found[1:])}
+
+
 def verdict(low: float | None, high: float | None) -> str:
     """What an interval of a difference says."""
     if low is not None and low > 0:
@@ -105,10 +114,8 @@ def table(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
             "accuracy": over_seeds([run["accuracy"] for run in made]),
             "runs": made,
         }
-        differences = [run["miou"] - first[run["seed"]] for run in made if run["seed"] in first]
-        if title != next(iter(LOSSES)) and len(differences) > 1:
-            lines[title]["minus_first"] = over_seeds(differences)
-            lines[title]["verdict"] = verdict(*lines[title]["minus_first"][1:])
+        if title != next(iter(LOSSES)):
+            lines[title] |= beside(made, first)
     return lines
 
 

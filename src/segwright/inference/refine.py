@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segwright.contracts import DataError, Outputs, UserError
+from segwright.contracts import DataError, UserError
 from segwright.files import write_json
+from segwright.inference.wrapping import Wrapping
 from segwright.models.crf import CrfSettings, refine
 from segwright.models.segmenter import Segmenter, likeliest
 from segwright.runs import Run
@@ -22,34 +23,19 @@ from segwright.runs import Run
 FORMAT = "segwright crf 1"
 
 
-class Refined(Segmenter):
+class Refined(Wrapping):
     """Predicts what a CRF makes of another segmenter's scores, at the picture's own size; it is not trained or saved.
 
     Takes the memory of one picture's scores, some eight times over. Raises UserError for a multi-label space.
     """
 
     def __init__(self, segmenter: Segmenter, settings: CrfSettings) -> None:
-        if not segmenter.labels.exclusive:
-            raise UserError(
-                f"label space '{segmenter.labels.name}' is multi-label; a CRF chooses one class a pixel. Leave out --crf."
-            )
-        super().__init__(
-            segmenter,
-            labels=segmenter.labels,
-            model=segmenter.model,
-            short_side=segmenter.short_side,
-            provenance=segmenter.provenance | {"crf": settings.to_dict()},
-            licence=segmenter.licence,
-        )
+        super().__init__(segmenter, "--crf", settings.to_dict())
         self.settings = settings
 
     def forward(self, image: Tensor) -> Tensor:
         """Scores whose softmax are the CRF's probabilities: float32 [B, K, H, W]. image: as for Segmenter."""
         return self._probabilities(image).clamp_min(torch.finfo(torch.float32).tiny).log()
-
-    def outputs(self, image: Tensor) -> Outputs:
-        """Raises UserError: to train through a CRF, take an architecture that has one, such as deeplab_v1."""
-        raise UserError("a refined model predicts and cannot be trained; train with model.args.crf=true of deeplab_v1.")
 
     @torch.no_grad()
     def ids(self, image: Tensor, among: Sequence[int] | None = None) -> Tensor:

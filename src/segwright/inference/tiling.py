@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from segwright.contracts import Outputs, UserError
+from segwright.contracts import UserError
+from segwright.inference.wrapping import Wrapping
 from segwright.models.segmenter import Segmenter, likeliest
 
 ROWS = 64
@@ -54,7 +55,7 @@ def parse_window(text: str, overlap: float = 0.5) -> Window:
     return Window(int(found[1]), int(found[2] or found[1]), overlap)
 
 
-class Tiled(Segmenter):
+class Tiled(Wrapping):
     """Predicts with windows that slide over the picture, each predicted as a picture of its own.
 
     A pixel's probabilities are the mean of those that the windows over it give, weighted by a Gaussian around the middle of
@@ -66,23 +67,12 @@ class Tiled(Segmenter):
     """
 
     def __init__(self, segmenter: Segmenter, window: Window) -> None:
-        if not segmenter.labels.exclusive:
-            raise UserError(
-                f"label space '{segmenter.labels.name}' is multi-label; windows need one class a pixel. Leave out --window."
-            )
+        super().__init__(segmenter, "--window", str(window))
         if min(window.height, window.width) < segmenter.stride:
             raise UserError(
                 f"--window {window.height}x{window.width} is smaller than the stride of the network, {segmenter.stride} "
                 "pixels. Take a larger one; the size that it was trained on suits best."
             )
-        super().__init__(
-            segmenter,
-            labels=segmenter.labels,
-            model=segmenter.model,
-            short_side=segmenter.short_side,
-            provenance=segmenter.provenance | {"window": str(window)},
-            licence=segmenter.licence,
-        )
         self.window = window
 
     def forward(self, image: Tensor) -> Tensor:
@@ -97,10 +87,6 @@ class Tiled(Segmenter):
                 out=scores[:, :, top : top + probs_BKhW.shape[2]],
             )
         return scores
-
-    def outputs(self, image: Tensor) -> Outputs:
-        """Raises UserError: windows are for prediction."""
-        raise UserError("a model with windows predicts and cannot be trained; train the model itself.")
 
     @torch.no_grad()
     def ids(self, image: Tensor, among: Sequence[int] | None = None) -> Tensor:

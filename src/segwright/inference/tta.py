@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segwright.contracts import Outputs, UserError
+from segwright.contracts import UserError
 from segwright.inference.ensemble import Ensemble
+from segwright.inference.wrapping import Wrapping
 from segwright.models.segmenter import Segmenter, likeliest
 
 SMALLEST, LARGEST, MOST = 0.25, 4.0, 8
@@ -71,7 +72,7 @@ def _refuse(text: str, reason: str) -> NoReturn:
     raise UserError(f"--tta {text}: {reason}. Allowed are flip, scales=NUMBER:NUMBER..., or both, such as {EXAMPLE}.")
 
 
-class Augmented(Segmenter):
+class Augmented(Wrapping):
     """Predicts with the mean of a model's class probabilities over several views of the picture.
 
     Each view is the picture resized (bilinear, antialiased where it shrinks, rounded to whole numbers) and maybe mirrored;
@@ -81,18 +82,7 @@ class Augmented(Segmenter):
     """
 
     def __init__(self, segmenter: Segmenter, views: Views) -> None:
-        if not segmenter.labels.exclusive:
-            raise UserError(
-                f"label space '{segmenter.labels.name}' is multi-label; --tta needs one class a pixel. Leave it out."
-            )
-        super().__init__(
-            segmenter,
-            labels=segmenter.labels,
-            model=segmenter.model,
-            short_side=segmenter.short_side,
-            provenance=segmenter.provenance | {"tta": str(views)},
-            licence=segmenter.licence,
-        )
+        super().__init__(segmenter, "--tta", str(views))
         self.views = views
 
     def forward(self, image: Tensor) -> Tensor:
@@ -103,10 +93,6 @@ class Augmented(Segmenter):
         if total is None:
             raise ValueError("there is no view")
         return total.div_(self.views.count).clamp_min_(torch.finfo(total.dtype).tiny).log_()
-
-    def outputs(self, image: Tensor) -> Outputs:
-        """Raises UserError: views are for prediction."""
-        raise UserError("a model with test-time augmentation predicts and cannot be trained; train the model itself.")
 
     @torch.no_grad()
     def ids(self, image: Tensor, among: Sequence[int] | None = None) -> Tensor:

@@ -50,7 +50,6 @@ def draw_bench(bench: Bench, out: Path) -> Path:
             [_points(r) for r in own],
             s=[52 if r in front else 26 for r in own],
             color=COLORS[backend],
-            label=backend,
             zorder=2,
         )
     height, width = bench.size
@@ -67,7 +66,6 @@ def draw_bench(bench: Bench, out: Path) -> Path:
     room = max(0.1, 0.15 * (max(scores) - min(scores)))
     axis.set_ylim(min(scores) - room, max(scores) + 2 * room)
     _ticks(axis)
-    axis.legend(frameon=False, fontsize=8, loc="lower right", scatteryoffsets=[0.5])
     _label(figure, axis, rows)
     content = io.BytesIO()
     figure.savefig(content, format=out.suffix.lower()[1:], dpi=140)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from torch.optim import lr_scheduler
 from segwright.contracts import UserError
 from segwright.models import build_architecture
 from segwright.recipe import Group, Optimizer, Schedule
-from segwright.training.optimizer import build_optimizer
+from segwright.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
 from segwright.training.schedule import SCHEDULES, RateSchedule, build_schedule
 
 Reference = Callable[[torch.optim.Optimizer], Any]
@@ -183,6 +184,51 @@ def test_rmsprop_is_its_formula(args: dict[str, Any]) -> None:
         speed = args.get("momentum", 0.0) * speed + gradient / root
         value -= 0.01 * speed
         assert weight.item() == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(12, 20), (8, 6, 3, 3), (24, 4, 1, 1)])
+def test_muon_steps_along_the_polar_factor_of_its_momentum(shape: tuple[int, ...]) -> None:
+    """Beside U·Vᵀ of NumPy's singular value decomposition, with the size that arXiv 2502.16982 gives the step."""
+    module = nn.Module()
+    module.register_parameter("weight", nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(1))))
+    weight = module.get_parameter("weight")
+    args = {"momentum": 0.9, "nesterov": True}
+    optimizer = build_optimizer(Optimizer(name="muon", lr=0.02, weight_decay=0.1, args=args), module)
+    mean = np.zeros((shape[0], math.prod(shape[1:])))
+    for step in range(5):
+        before = weight.detach().flatten(1).double().numpy().copy()
+        gradient = torch.randn(shape, generator=torch.Generator().manual_seed(step + 10))
+        weight.grad = gradient
+        optimizer.step()
+        flat = gradient.flatten(1).double().numpy()
+        mean = 0.9 * mean + 0.1 * flat
+        left, _, right = np.linalg.svd(0.1 * flat + 0.9 * mean, full_matrices=False)
+        expected = 0.02 * 0.2 * max(mean.shape) ** 0.5 * (left @ right)
+        found = (1 - 0.02 * 0.1) * before - weight.detach().flatten(1).double().numpy()
+        assert np.linalg.norm(found - expected) < 0.2 * np.linalg.norm(expected)  # five steps of Newton-Schulz
+
+
+def test_muon_gives_biases_and_depthwise_kernels_steps_of_adamw_and_goes_on_from_a_file() -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(3)
+        return nn.Sequential(nn.Conv2d(8, 8, 3, groups=8, bias=False), nn.BatchNorm2d(8))
+
+    ours, theirs = network(), network()
+    recipe = Optimizer(name="muon", lr=0.01, args={"nesterov": False, "fallback_lr_scale": 0.5, "betas": [0.8, 0.9]})
+    optimizer = build_optimizer(recipe, ours)
+    reference = torch.optim.AdamW(theirs.parameters(), lr=0.005, betas=(0.8, 0.9), weight_decay=0.0)
+    for step in range(6):
+        image = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(step))
+        for model, steps in ((ours, optimizer), (theirs, reference)):
+            steps.zero_grad()
+            model(image).pow(3).mean().backward()
+            steps.step()
+        if step == 2:
+            saved = {name: tensor.clone() for name, tensor in optimizer_tensors(optimizer).items()}
+            optimizer = build_optimizer(recipe, ours)
+            load_optimizer_tensors(optimizer, saved)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_groups_set_rate_and_decay_of_what_they_match() -> None:

@@ -126,7 +126,7 @@ class Group(Strict):
 
 
 class Optimizer(Strict):
-    name: Literal["sgd", "adam", "adamw", "rmsprop"]
+    name: Literal["sgd", "adam", "adamw", "rmsprop", "muon"]
     lr: Annotated[float, Field(gt=0, le=10)]
     """Peak learning rate."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -136,7 +136,8 @@ class Optimizer(Strict):
     groups: list[Group] = []
     """Learning rates and weight decay of chosen parameters."""
     args: dict[str, Any] = {}
-    """momentum, nesterov (sgd); betas, eps (adam, adamw); momentum, alpha, eps, centered (rmsprop)."""
+    """momentum, nesterov (sgd); betas, eps (adam, adamw); momentum, alpha, eps, centered (rmsprop);
+    momentum, nesterov, ns_steps, betas, fallback_lr_scale (muon)."""
 
 
 class Schedule(Strict):

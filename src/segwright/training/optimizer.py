@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,41 @@ from segwright.models import Segmenter
 from segwright.models.freezing import parameter_groups
 from segwright.recipe import Optimizer
 
+
+def muon(
+    params: Iterable[dict[str, Any]],
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    ns_steps: int = 5,
+    betas: tuple[float, float] = (0.9, 0.95),
+    fallback_lr_scale: float = 1.0,
+) -> torch.optim.Optimizer:
+    """timm's Muon: kernels and matrices take a step whose singular values are all alike, the rest takes AdamW's.
+
+    The step of a kernel [out, in, h, w] is that of the matrix [out, in·h·w], scaled to the size that AdamW's would have,
+    so learning rates and weight decay of AdamW suit it. Depthwise kernels count with the rest.
+    nesterov: for both kinds of step. ns_steps: Newton-Schulz iterations. betas: of AdamW. fallback_lr_scale: the share
+    of the learning rate that AdamW's steps have.
+    Source: K. Jordan and others, "Muon", 2024; the scale from J. Liu and others, arXiv 2502.16982.
+    """
+    from timm.optim import Muon  # here, as timm takes a second to import
+
+    optimizer: torch.optim.Optimizer = Muon(
+        params, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, ns_steps=ns_steps, betas=betas,
+        fallback_lr_scale=fallback_lr_scale, adjust_lr_fn="match_rms_adamw",
+    )  # fmt: skip
+    return optimizer
+
+
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "rmsprop": torch.optim.RMSprop,
+    "muon": muon,
 }
 _OURS = {"params", "lr", "weight_decay", "fused", "foreach", "capturable", "differentiable", "maximize"}
 

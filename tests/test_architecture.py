@@ -20,6 +20,7 @@ LAYERS = [
         "names",
         "labels",
         "recipes",
+        "shipped",
         "recipe",
         "data",
         "models",

@@ -10,7 +10,7 @@ from segwright import api, cli
 
 VERBS = {
     *("demo", "train", "resume", "evaluate", "explain", "predict", "write_report", "list_models"),
-    *("receptive_field", "features", "gradcam", "describe_model"),
+    *("receptive_field", "features", "gradcam", "describe_model", "shipped_models"),
     *("summary", "doctor", "make_streets", "list_labels", "label_space", "map_labels"),
     *("get_data", "data_statistics", "split_data"),
     *("check_data", "fix_data", "show_data"),
@@ -50,6 +50,7 @@ GROUPED = {
     "map_labels",
     "list_models",
     "describe_model",
+    "shipped_models",
 }  # `segwright data …`, `segwright labels …`, `segwright models …`
 TYPES = {"TrainResult", "SegwrightError", "UserError", "DataError", "IGNORE"}
 

@@ -19,7 +19,7 @@ from segwright.api.get import DATASETS_FOLDER, get_data
 from segwright.api.label_errors import apply_label_marks, find_label_errors
 from segwright.api.labels import label_space, list_labels, map_labels
 from segwright.api.looking import features, gradcam, receptive_field, summary
-from segwright.api.models import describe_model, list_models
+from segwright.api.models import describe_model, list_models, shipped_models
 from segwright.api.pack import clear_packs, list_packs, pack_data
 from segwright.api.predicting import predict
 from segwright.api.robustness import robustness
@@ -92,6 +92,7 @@ __all__ = [
     "robustness",
     "segment_video",
     "serve",
+    "shipped_models",
     "show_data",
     "soup",
     "split_data",

@@ -24,6 +24,48 @@ class ModelPage:
     arguments: tuple[Argument, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShippedModel:
+    """A trained model that comes with segwright. score: what was measured and on what; free: usable for anything."""
+
+    name: str
+    description: str
+    network: str
+    parameters: int
+    megabytes: float
+    score: str
+    licence: str
+    free: bool
+
+
+def shipped_models() -> list[ShippedModel]:
+    """The trained models that come with segwright; their names open them wherever a run is taken."""
+    import warnings
+
+    from segwright.models.weights import load_segmenter
+    from segwright.shipped import SHIPPED, LicenceNotice, shipped_file
+
+    found = []
+    for name, model in SHIPPED.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LicenceNotice)
+            file = shipped_file(name)
+        segmenter = load_segmenter(file)
+        found.append(
+            ShippedModel(
+                name=name,
+                description=model.description,
+                network=segmenter.model["name"],
+                parameters=sum(weight.numel() for weight in segmenter.parameters()),
+                megabytes=file.stat().st_size / 1e6,
+                score=segmenter.provenance["score"],
+                licence=segmenter.licence,
+                free=model.free,
+            )
+        )
+    return found
+
+
 def list_models(
     *,
     num_classes: int = 19,

@@ -9,9 +9,12 @@ import json
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -56,6 +59,7 @@ from segwright.cli.video import EXAMPLES as VIDEO_EXAMPLES
 from segwright.cli.video import video
 from segwright.contracts import SegwrightError, UserError
 from segwright.runs.launch import note_error, place, start_several, without_option
+from segwright.shipped import LicenceNotice
 
 app = typer.Typer(
     name="segwright",
@@ -296,7 +300,10 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     try:
-        app(arguments, obj=[*arguments, *(["--debug"] if debug else [])])
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", LicenceNotice)
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            app(arguments, obj=[*arguments, *(["--debug"] if debug else [])])
     except SegwrightError as error:
         _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
@@ -304,6 +311,14 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         message = f"{type(error).__name__}: {error}\nThis is a defect of Segwright. Run again with --debug and report what it prints."
         _fail(message, 1, debug)
+
+
+def _show_warning(others: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """A notice about a licence as one line; every other warning as Python shows it."""
+    if issubclass(category, LicenceNotice):
+        Console(stderr=True).print(str(message), markup=False, highlight=False, soft_wrap=True)
+    else:
+        others(message, category, *place)
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

@@ -116,6 +116,33 @@ def show(
         out.print(table)
 
 
+@models_app.command(epilog=example("segwright models shipped"))
+def shipped(as_json: AsJson = False) -> None:
+    """Trained models that come with segwright: a name opens one wherever a run does."""
+    found = api.shipped_models()
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+        return
+    table = Table("name", "what it is", "network")
+    for title in ("parameters", "file"):
+        table.add_column(title, justify="right")
+    table.add_column("mIoU")
+    table.add_column("licence of the weights")
+    for one in found:
+        table.add_row(
+            one.name,
+            one.description,
+            one.network,
+            f"{one.parameters:,}",
+            f"{one.megabytes:.1f} MB",
+            one.score,
+            one.licence,
+        )
+    out = console()
+    out.print(table)
+    out.print(f"Use: segwright predict --model {found[0].name} PICTURE. Cards: docs/models/shipped.md", highlight=False)
+
+
 def _table(facts: Sequence[ModelFacts], size: str | None, latency: bool) -> Table:
     table = Table("name", "what it is")
     table.add_column("parameters", justify="right")

@@ -13,9 +13,11 @@ from segwright.cli.forms import Backend, Device, Overlap, Runs, Tta, Window, con
 from segwright.cli.video import predict_video
 from segwright.contracts import UserError
 from segwright.inference.video.places import is_video
+from segwright.shipped import SHIPPED
 
 EXAMPLES = example(
     "segwright predict runs/latest photo.jpg -o out",
+    "segwright predict --model camvid-small photo.jpg",
     "segwright predict runs/A runs/B DIR -o out --write overlay",
     "segwright predict runs/latest DIR -o out --window 512x1024 --tta flip --resume",
 )
@@ -27,6 +29,10 @@ def predict(
         list[str], typer.Argument(metavar="MODEL... PICTURES", help="One or more models, then a picture or a folder.")
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write into.")] = Path("predictions"),
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="MODEL", help="A further model, such as one of `segwright models shipped`."),
+    ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="All models together: the mean of their class probabilities.")
     ] = False,
@@ -65,10 +71,12 @@ def predict(
     runs: Runs = api.RUNS,
 ) -> None:
     """Segment a picture or a folder: overlays, colour masks, id masks, and how sure the model is."""
-    *models, pictures = paths
+    *named, pictures = paths
+    models = [*(model or []), *named]
     if not models:
         raise UserError(
-            "predict needs a model and then a picture or folder, such as: segwright predict runs/latest photo.jpg"
+            "predict needs a model and then a picture or folder, such as: segwright predict runs/latest photo.jpg, or "
+            f"segwright predict --model {next(iter(SHIPPED))} photo.jpg"
         )
     if is_video(pictures):
         return predict_video(context, models, pictures)

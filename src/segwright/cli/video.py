@@ -110,7 +110,7 @@ def predict_video(context: typer.Context, models: list[str], source: str) -> Non
     Raises UserError for options of `predict` that mean nothing for a video.
     """
     given = [n for n in context.params if getattr(context.get_parameter_source(n), "name", "") == "COMMANDLINE"]
-    if foreign := [n.replace("_", "-") for n in given if n not in ("paths", "out", *FOR_BOTH)]:
+    if foreign := [n.replace("_", "-") for n in given if n not in ("paths", "model", "out", *FOR_BOTH)]:
         raise UserError(
             f"--{foreign[0]} is for pictures, and {source} is a video. Leave it out; `segwright video --help` lists what goes "
             "with videos."

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from segwright.contracts import DataError, UserError
 from segwright.files import remove_leftovers, write_json, write_text
 from segwright.names import did_you_mean
+from segwright.shipped import SHIPPED, shipped_file
 
 LONGEST_NAME = 255  # bytes of one file name, on nearly every file system
 ADJECTIVES = (
@@ -204,26 +205,35 @@ def _point_latest_to(run: Run) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def find_run(source: str | Path, *, runs: Path = Path("runs")) -> Run:
-    """The run at a path, or of that name under `runs`. Raises UserError naming the nearest ones."""
+def find_run(source: str | Path, *, runs: Path = Path("runs"), others: Iterable[str] = ()) -> Run:
+    """The run at a path, or of that name under `runs`. Raises UserError naming the nearest ones.
+
+    others: names that would have been right as well.
+    """
     for path in (Path(source), runs / str(source)):
         if (path / "recipe.yaml").is_file():
             return Run(path.resolve() if path.is_symlink() else path)
     known = sorted(p.parent.name for p in runs.glob("*/recipe.yaml")) if runs.is_dir() else []
     here = f" Runs here: {', '.join(known[:10])}." if known else ""
-    hint = did_you_mean(Path(source).name, known) or here
+    hint = did_you_mean(Path(source).name, [*known, *others]) or here
     raise UserError(f"there is no run '{source}' (a run is a folder with a recipe.yaml).{hint}")
 
 
 def model_file(source: str | Path, *, runs: Path = Path("runs")) -> tuple[Path, Run | None]:
-    """The weights file that `source` means (a .safetensors file, or the best checkpoint of a run) and its run if any."""
+    """The weights file that `source` means, and its run if any.
+
+    source: a .safetensors or exported file, a run (its best checkpoint), or the name of a shipped model where no run
+    has that name. Raises UserError when it is none of these.
+    """
     path = Path(source)
     if path.is_file():
         owner = path.parent.parent
         return path, Run(owner) if (owner / "recipe.yaml").is_file() else None
     if path.suffix == ".safetensors":
         raise UserError(f"model file {path} does not exist.")
-    run = find_run(source, runs=runs)
+    if str(source) in SHIPPED and not path.exists() and not (runs / path).exists():
+        return shipped_file(str(source)), None
+    run = find_run(source, runs=runs, others=SHIPPED)
     if not run.best.is_file():
         raise UserError(
             f"run {run.path} has no validated model yet ({run.best.name} is missing). Let it train: segwright train --resume {run.path}"

@@ -34,7 +34,7 @@ def muon(
     of the learning rate that AdamW's steps have.
     Source: K. Jordan and others, "Muon", 2024; the scale from J. Liu and others, arXiv 2502.16982.
     """
-    from timm.optim import Muon  # here, as timm takes a second to import
+    from timm.optim.muon import Muon  # here, as timm takes a second to import
 
     optimizer: torch.optim.Optimizer = Muon(
         params, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, ns_steps=ns_steps, betas=betas,

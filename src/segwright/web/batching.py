@@ -1,8 +1,9 @@
 """Computing pictures of one size together, where that gives the same bytes as one by one.
 
-A runtime may add numbers in another order for more than one picture. So the first time that a size and a count of
-pictures come together, both ways are computed on them: when every score is equal to the last bit, such pictures are computed
-together from then on, else never. onnxruntime and OpenVINO mostly pass on CPUs, torch does not.
+A runtime may add numbers in another order for more than one picture, or with fewer threads. So the first time that a size
+and a count of pictures come together, both ways are computed on them: when every score is equal to the last bit, such
+pictures are computed together from then on, else never. Exported models compute them side by side, a thread each; OpenVINO
+and onnxruntime mostly pass on CPUs. torch computes them in one go, and does not.
 
 Letters: B batch, C colour, H W pixels, K classes.
 """
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segwright.inference.backends.exported import ExportedSegmenter
 from segwright.inference.predictor import Predictor
 from segwright.inference.running import as_image, computing
 
@@ -68,10 +70,13 @@ class Batches:
         return [maps.ids for maps in self.predictor.maps(group)]
 
     def _compare(self, group: Sequence[Picture]) -> bool:
+        segmenter = self.predictor.segmenter
+        if isinstance(segmenter, ExportedSegmenter):
+            return segmenter.same_beside(self._stacked(group))
         with computing(self.predictor.device, self.predictor.precision):
-            together_BKHW = self.predictor.segmenter(self._stacked(group))
+            together_BKHW = segmenter(self._stacked(group))
             return all(
-                torch.equal(self.predictor.segmenter(self._stacked([picture]))[0], scores_KHW)
+                torch.equal(segmenter(self._stacked([picture]))[0], scores_KHW)
                 for picture, scores_KHW in zip(group, together_BKHW, strict=True)
             )
 

@@ -5,10 +5,15 @@ Letters: B batch, K classes, H W pixels, h w at the network's own stride.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segwright.contracts import DataError, Outputs, UserError
@@ -43,6 +48,7 @@ class ExportedSegmenter(Segmenter):
             raise DataError(f"{where}: its description of the model cannot be used ({error}).") from None
         self.session, self.description, self.where = session, description, where
         self._plain = PlainModel(session, description, where=where)
+        self._side: SimpleQueue[PlainModel] | None = None
 
     def outputs(self, image: Tensor) -> Outputs:
         """Raises UserError: an exported model is not trained."""
@@ -56,8 +62,40 @@ class ExportedSegmenter(Segmenter):
         self._check(image)
         if image.dtype != torch.uint8 or not self.labels.exclusive:
             return super().ids(image, among)
-        found = [self._plain.ids(rgb_HWC, among) for rgb_HWC in image.permute(0, 2, 3, 1).cpu().numpy()]
+        pictures = list(image.permute(0, 2, 3, 1).cpu().numpy())
+        if len(pictures) == 1:
+            found = [self._plain.ids(pictures[0], among)]
+        else:
+            found = self._beside([partial(PlainModel.ids, rgb_HWC=rgb_HWC, among=among) for rgb_HWC in pictures])
         return torch.from_numpy(np.stack(found)).to(image.device)
+
+    def same_beside(self, image: Tensor) -> bool:
+        """Whether pictures, uint8 [B, 3, H, W], get the same scores to the last bit side by side as one after the other."""
+        pictures = list(image.permute(0, 2, 3, 1).cpu().numpy())
+        together = self._beside([partial(PlainModel.scores, rgb_HWC=rgb_HWC) for rgb_HWC in pictures])
+        return all(
+            np.array_equal(scores, self._plain.scores(rgb_HWC))
+            for scores, rgb_HWC in zip(together, pictures, strict=True)
+        )
+
+    def _beside(self, works: Sequence[Callable[[PlainModel], NDArray[Any]]]) -> list[NDArray[Any]]:
+        """Each work with a model of one thread, as many at a time as torch has threads."""
+        if self._side is None:
+            sessions = self.session.beside(torch.get_num_threads())
+            self._side = SimpleQueue()
+            for session in sessions:
+                self._side.put(PlainModel(session, self.description, where=self.where))
+            self._threads = ThreadPoolExecutor(len(sessions), thread_name_prefix="beside")
+        side = self._side
+
+        def one(work: Callable[[PlainModel], NDArray[Any]]) -> NDArray[Any]:
+            model = side.get()
+            try:
+                return work(model)
+            finally:
+                side.put(model)
+
+        return list(self._threads.map(one, works))
 
     def _network(self, image: Tensor) -> tuple[Tensor, Sizes]:
         if self.description.form != "picture":

@@ -35,25 +35,39 @@ class PlainModel:
         among: the classes to choose from, ascending; None for all. Of equal scores the first class wins.
         Raises UserError for a picture of another size than the file was exported for, DataError where a score is NaN.
         """
-        given = (rgb_HWC.shape[0], rgb_HWC.shape[1])
-        inner = self._inner(given)
-        padded = tuple(self._padded(side) for side in inner)
-        if self.description.form == "picture":
+        given, inner, padded = self._sizes(rgb_HWC)
+        if self.description.form == "picture" and among is None:
             check_size(self.description, given, "are", self.where)
-            whole = np.ascontiguousarray(rgb_HWC[None])
-            if among is None:
-                found: Picture = self.session.run(whole, ["ids"])[0][0].copy()
-                return found
-            (logits,) = self.session.run(whole, ["logits"])
-        else:
-            check_size(self.description, padded, "pad to", self.where)
-            (logits,) = self.session.run(self._input(rgb_HWC, inner, padded), ["logits"])
+            found: Picture = self.session.run(np.ascontiguousarray(rgb_HWC[None]), ["ids"])[0][0].copy()
+            return found
+        logits = self._scores(rgb_HWC)
         if np.isnan(logits.sum()) and np.isnan(logits).any():
             raise DataError(
                 f"{self.where}: some scores are no numbers (NaN). The weights are damaged, or the precision is too small for "
                 "them: export with --precision fp32, or from an earlier checkpoint."
             )
-        return best_class(logits[0], padded, inner, given, among)
+        return best_class(logits, padded, inner, given, among)
+
+    def scores(self, rgb_HWC: Picture) -> NDArray[np.float32]:
+        """What the network says of a picture: float32 [K, h, w], at its own stride. Argument and errors as for `ids`."""
+        return self._scores(rgb_HWC).copy()
+
+    def _scores(self, rgb_HWC: Picture) -> NDArray[np.float32]:
+        given, inner, padded = self._sizes(rgb_HWC)
+        if self.description.form == "picture":
+            check_size(self.description, given, "are", self.where)
+            whole: NDArray[Any] = np.ascontiguousarray(rgb_HWC[None])
+        else:
+            check_size(self.description, padded, "pad to", self.where)
+            whole = self._input(rgb_HWC, inner, padded)
+        (logits,) = self.session.run(whole, ["logits"])
+        return logits[0]
+
+    def _sizes(self, rgb_HWC: Picture) -> tuple[Size, Size, Size]:
+        """Of the picture, inside of the network, and there with padding: height and width."""
+        given = (rgb_HWC.shape[0], rgb_HWC.shape[1])
+        inner = self._inner(given)
+        return given, inner, (self._padded(inner[0]), self._padded(inner[1]))
 
     def _inner(self, given: Size) -> Size:
         short = self.description.short_side

@@ -5,7 +5,7 @@ Letters: B batch, K classes, H W pixels, h w at the network's own stride.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +33,13 @@ class Session(Protocol):
         """The named outputs for one input, which hold until the next call. Raises DataError when the runtime fails on it."""
         ...
 
+    def beside(self, count: int) -> list[Session]:
+        """`count` sessions of the same model with one thread each, which may run at the same time, each in a thread.
+
+        Together they compute more than one session of as many threads does: its threads wait for each other at every layer.
+        """
+        ...
+
 
 class OnnxRuntime:
     """An ONNX model in onnxruntime, on the CPU.
@@ -51,7 +58,7 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4
-        self._where = where
+        self._where, self._content = where, model
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -71,6 +78,10 @@ class OnnxRuntime:
             return list(self._session.run(list(outputs), {self._input: image}))
         except Exception as error:
             raise _failed(self._where, self.backend, image, error) from None
+
+    def beside(self, count: int) -> list[Session]:
+        one = OnnxRuntime(self._content, self._where, threads=1)  # runs in as many threads as call it
+        return [one] * count
 
 
 class OpenVino:
@@ -115,15 +126,25 @@ class OpenVino:
             raise _refused(where, "openvino", error) from None
 
     def run(self, image: Array, outputs: Sequence[str]) -> list[Array]:
+        if len(image) == 1 and self._one is not None:
+            return self.infer(self._one, image, outputs)
+        self._several = self._several or self._compiled(self._read())
+        return self.infer(self._several, image, outputs)
+
+    def infer(self, model: Callable[..., Any], image: Array, outputs: Sequence[str]) -> list[Array]:
+        """What `run` gives, by a compiled model or one of its requests."""
         try:
-            if len(image) == 1 and self._one is not None:
-                model = self._one
-            else:
-                model = self._several = self._several or self._compiled(self._read())
             found = model(image, share_inputs=True, share_outputs=True)
             return [found[self._places[name]] for name in outputs]
         except Exception as error:
             raise _failed(self._where, self.backend, image, error) from None
+
+    def beside(self, count: int) -> list[Session]:
+        read = self._read()
+        if self.input_shape[:1] == (None,) and None not in self.input_shape[1:]:
+            read.reshape([1, *self.input_shape[1:]])
+        model = self._compiled(read, NUM_STREAMS=count, INFERENCE_NUM_THREADS=count)
+        return [_Stream(self, model) for _ in range(count)]
 
     def _read(self) -> Any:
         content = self._content
@@ -131,8 +152,23 @@ class OpenVino:
             self._core.read_model(content, b"") if isinstance(content, bytes) else self._core.read_model(str(content))
         )
 
-    def _compiled(self, read: Any) -> Any:
-        return self._core.compile_model(read, "CPU", self._settings)
+    def _compiled(self, read: Any, **settings: int) -> Any:
+        return self._core.compile_model(read, "CPU", self._settings | settings)
+
+
+class _Stream:
+    """One of several requests of a compiled model, each of which has a thread of its own."""
+
+    def __init__(self, whole: OpenVino, model: Any) -> None:
+        self._whole, self._request = whole, model.create_infer_request()
+        self.backend, self.input_shape, self.input_type = whole.backend, whole.input_shape, whole.input_type
+        self.output_shapes = whole.output_shapes
+
+    def run(self, image: Array, outputs: Sequence[str]) -> list[Array]:
+        return self._whole.infer(self._request.infer, image, outputs)
+
+    def beside(self, count: int) -> list[Session]:
+        return self._whole.beside(count)
 
 
 def openvino_package() -> Any:

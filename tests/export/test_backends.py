@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from segwright.contracts import DataError, UserError
+from segwright.export.onnx import export_onnx
 from segwright.inference.backends.description import Description
 from segwright.inference.backends.opening import load_exported
+from tests.export.models import small_model
 from tests.models.conftest import space
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
@@ -61,6 +63,30 @@ def test_a_graph_written_by_hand_predicts_as_its_arithmetic_says(tmp_path: Path,
     assert ids[0, 0].tolist()[5:] == [2, 2]
     with pytest.raises(UserError, match="cannot be trained"):
         model.outputs(image)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("picture", "size"), [(True, None), (False, (68, 104))])
+def test_pictures_side_by_side_get_what_each_gets_alone(
+    tmp_path: Path, backend: str, picture: bool, size: tuple[int, int] | None
+) -> None:
+    pytest.importorskip(backend, reason="the extra `export` is not installed")
+    file = tmp_path / "m.onnx"
+    export_onnx(small_model(), file, picture=picture, size=size)
+    model = load_exported(file, backend)
+    height, width = size or (67, 101)
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (5, 3, height, width), dtype=np.uint8))
+    alone = torch.cat([model.ids(images[n : n + 1]) for n in range(5)])
+    among = torch.cat([model.ids(images[n : n + 1], [1, 3]) for n in range(5)])
+    for _ in range(20):  # in whatever order the threads come
+        assert torch.equal(model.ids(images), alone)
+    assert torch.equal(model.ids(images, [1, 3]), among)
+    assert model.same_beside(images)
+    wrong = images[..., : width - 40]
+    if size is not None:
+        with pytest.raises(UserError, match="m.onnx"):
+            model.ids(wrong)
+        assert torch.equal(model.ids(images), alone)  # an error leaves all sessions free
 
 
 def test_a_description_comes_back_as_it_was() -> None:

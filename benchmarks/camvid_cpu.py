@@ -1,6 +1,6 @@
 """CamVid from scratch on this processor: the shipped recipe `camvid-cpu`, one process a seed, mIoU against minutes.
 
-python -m benchmarks.camvid_cpu [--recipe camvid-cpu] [--root DIR] [--seeds 0 1 2] [key=value ...]
+python -m benchmarks.camvid_cpu [--recipe camvid-cpu] [--root DIR] [--seeds 0 1 2] [--keep DIR] [key=value ...]
 
 Writes benchmarks/results/camvid_cpu.json (camvid_60.json for the recipe camvid-60, and so on): for each seed the curve
 [minutes, epoch, val mIoU], where minutes is the wall time of the whole command so far: start-up, reading, probing, training
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="folder of CamVid")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, help="by default benchmarks/results/RECIPE.json")
+    parser.add_argument("--keep", type=Path, help="folder in which the runs stay; without it none is kept")
     parser.add_argument("overrides", nargs="*", help="recipe keys, such as training.epochs=5")
     arguments = parser.parse_args()
     arguments.root = need_camvid(arguments.root)
@@ -69,10 +70,11 @@ def main() -> None:
     from segwright.files import write_json
     from segwright.runs.environment import environment
 
-    with tempfile.TemporaryDirectory() as runs:
+    with tempfile.TemporaryDirectory() as folder:
+        runs = arguments.keep or Path(folder)
         results = []
         for seed in arguments.seeds:
-            results.append(train(arguments.recipe, arguments.root, seed, arguments.overrides, Path(runs)))
+            results.append(train(arguments.recipe, arguments.root, seed, arguments.overrides, runs))
             write_json(
                 out,
                 {

@@ -30,7 +30,6 @@ ADAMW = ("optimizer.name=adamw", "optimizer.lr=0.003")
 LONG = ("training.epochs=72", "training.ema_decay=0.995", WEIGHTS)
 TRIES: dict[str, tuple[str, ...]] = {
     "Muon, learning rate 0.01": (),
-    "AdamW 0.003": ADAMW,
     "AdamW 0.003, 36 epochs": (*ADAMW, "training.epochs=36"),
     "Muon 0.003": ("optimizer.lr=0.003",),
     "Muon 0.003, 36 epochs": ("optimizer.lr=0.003", "training.epochs=36"),
@@ -38,7 +37,6 @@ TRIES: dict[str, tuple[str, ...]] = {
     "log class weights": (WEIGHTS,),
     "batches of 4": ("training.batch=4",),
     "an auxiliary head": ('model.args={"auxiliary":true}',),
-    "whole pictures, batches of 4": ("augmentation.size=[352,480]", "training.batch=4"),
     "log class weights, 72 epochs": LONG,
     "the same, rare classes pasted in and cropped at": (
         *LONG,
@@ -52,6 +50,8 @@ OVERRIDES = (
     PLAIN,
     "optimizer.name=muon",
     "optimizer.lr=0.01",
+    "augmentation.args.balanced_crops=0",
+    "augmentation.args.copy_paste_p=0",
     "training.epochs=24",
     "training.ema_decay=0.99",
     "training.device=cpu",

@@ -58,6 +58,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     write_streets(root["cityscapes"], counts={"train": 4, "val": 2}, size=(64, 128), workers=1)
     for name in ("camvid", "voc", "suim"):
         getattr(layouts, name)(root[name])
+    root["streets"] = root["cityscapes"]
     for name, split, parts in (
         ("cityscapes", "train", {"train": 2.0, "val": 1.0, "test": 1.0}),
         ("voc", "trainval", {"train": 2.0, "val": 1.0}),

@@ -23,7 +23,7 @@ from benchmarks.wishes import LIMITS, TARGETS
 
 DOCS = PROJECT / "docs"
 CAMVID = ("camvid_cpu", "camvid_5", "camvid_20", "camvid_60")
-"""Results of `benchmarks.camvid_cpu`: its own recipe, and camvid-60 with 5, 20 and 60 minutes."""
+"""Results of `benchmarks.camvid_cpu`: its own recipe, and those of 5, 20 and 60 minutes."""
 AXES = {"pictures": "pictures", "size": "pixels", "classes": "classes"}
 
 

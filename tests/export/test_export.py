@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +229,19 @@ def test_a_fixed_size_takes_one_picture_and_several(tmp_path: Path) -> None:
         with torch.inference_mode():
             for batch in (pair[:1], pair, pair[1:]):
                 torch.testing.assert_close(exported(batch), model(batch), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM ends a process at once there")
+def test_an_export_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    save_segmenter(small_model(), tmp_path / "m.safetensors")
+    command = [sys.executable, "-m", "segwright.cli", "export", "m.safetensors", "-o", "out/m.onnx"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 120
+        while not list(tmp_path.glob("out/.export-*")):
+            assert time.monotonic() < until
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 143
+    assert list((tmp_path / "out").iterdir()) == []

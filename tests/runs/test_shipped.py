@@ -15,7 +15,7 @@ from safetensors import safe_open
 import segwright
 from segwright.api.backends import open_backend
 from segwright.contracts import UserError
-from segwright.runs import model_file
+from segwright.runs import home, model_file
 from segwright.shipped import SHIPPED, LicenceNotice, shipped_file
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -91,3 +91,18 @@ def test_a_run_of_the_same_name_comes_first(tmp_path: Path) -> None:
 def test_a_name_that_is_nearly_right_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'streets-small'"):
         model_file("street-small", runs=tmp_path)
+
+
+def test_nothing_is_written_into_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = quiet_file("streets-small")
+    assert home(weights, None) == Path("streets-small")
+    assert home(tmp_path / "own.safetensors", None) == tmp_path
+    with pytest.raises(UserError, match="stays as it is"):
+        segwright.calibrate("streets-small", ["data.name=streets", "data.labels=cityscapes19"])
+    before = {path.name for path in weights.parent.iterdir()}
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    done = segwright.export_model("streets-small")
+    assert done.path == Path("streets-small/export/model.onnx")
+    assert done.path.is_file()
+    assert {path.name for path in weights.parent.iterdir()} == before

@@ -146,8 +146,9 @@ def exported_ways(weights: Path, run: Run | None, console: Console | None) -> li
     from segwright.export.record import known
     from segwright.files import sha256
     from segwright.inference.backends.opening import SUFFIXES, load_exported
+    from segwright.runs import home
 
-    folder = (weights.parent if run is None else run.path) / EXPORT_FOLDER
+    folder = home(weights, run) / EXPORT_FOLDER
     own = sha256(weights)
     verified = {one.file.name: one.weights for one in known(folder)}
     found = []
@@ -175,9 +176,10 @@ class _Scores:
     ) -> None:
         from segwright.export.record import known
         from segwright.files import sha256
+        from segwright.runs import home
 
         self.segmenter, self.weights, self.run, self.split, self.console = segmenter, weights, run, split, console
-        folder = (weights.parent if run is None else run.path) / EXPORT_FOLDER
+        folder = home(weights, run) / EXPORT_FOLDER
         own = sha256(weights)
         self.verified = [one for one in known(folder) if one.weights == own and one.split == split]
         self.data: Dataset | None = None

@@ -43,12 +43,17 @@ def calibrate(
     from segwright.build import build_scored_set, pick_device
     from segwright.evaluation.calibrate import calibrate as fit
     from segwright.models.weights import save_segmenter
+    from segwright.shipped import is_shipped
 
     console = console or new_console()
     segmenter, file, run = open_backend(source, Path(runs))
     if file.suffix != ".safetensors":
         raise UserError(
             f"{file} is an exported model, which cannot be changed: calibrate its run, then export that again."
+        )
+    if save and out is None and is_shipped(file):
+        raise UserError(
+            f"{source} comes with segwright and stays as it is: name a file for the calibrated one, -o FILE."
         )
     data, _ = data_of(run, segmenter, overrides)
     split = split or data.val

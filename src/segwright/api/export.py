@@ -124,13 +124,15 @@ def export_model(
 
 
 def _target(out: str | Path | None, run: Run | None, weights: Path, suffix: str, picture: bool, precision: str) -> Path:
+    from segwright.runs import home
+
     if out is not None:
         path = Path(out)
         if path.suffix.lower() != suffix:
             raise UserError(f"-o {path}: the file ends in {suffix}, such as {path.with_suffix(suffix)}.")
         return path
     name = "model" + "-with-processing" * picture + f"-{precision}" * (precision != "fp32") + suffix
-    return (run.path if run is not None else weights.parent) / EXPORT_FOLDER / name
+    return home(weights, run) / EXPORT_FOLDER / name
 
 
 def _labelled(verify: str | Path, run: Run | None, segmenter: Segmenter) -> tuple[str, Dataset]:

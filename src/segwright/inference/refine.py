@@ -18,7 +18,7 @@ from segwright.files import write_json
 from segwright.inference.wrapping import Wrapping
 from segwright.models.crf import CrfSettings, refine
 from segwright.models.segmenter import Segmenter, likeliest
-from segwright.runs import Run
+from segwright.runs import Run, home
 
 FORMAT = "segwright crf 1"
 
@@ -48,8 +48,8 @@ class Refined(Wrapping):
 
 
 def crf_file(model: Path, run: Run | None) -> Path:
-    """Where a model's CRF parameters are kept: crf.json in its run, or beside a bare file, as NAME.crf.json."""
-    return model.with_suffix(".crf.json") if run is None else run.path / "crf.json"
+    """Where a model's CRF parameters are kept: crf.json in its run, or NAME.crf.json in the `home` of a bare file."""
+    return home(model, run) / (f"{model.stem}.crf.json" if run is None else "crf.json")
 
 
 def save_crf(path: Path, settings: CrfSettings, judged: Mapping[str, Any]) -> Path:

@@ -93,7 +93,6 @@ ENTRIES = {
             description="Thin ResNet with a U-Net's way back to 1/4: trains fast on a CPU",
             paper="none",
             licence="MIT",
-            experimental=True,
         ),
     )
 }

@@ -15,7 +15,7 @@ from typing import Any
 from segwright.contracts import DataError, UserError
 from segwright.files import remove_leftovers, write_json, write_text
 from segwright.names import did_you_mean
-from segwright.shipped import SHIPPED, shipped_file
+from segwright.shipped import SHIPPED, is_shipped, shipped_file
 
 LONGEST_NAME = 255  # bytes of one file name, on nearly every file system
 ADJECTIVES = (
@@ -217,6 +217,13 @@ def find_run(source: str | Path, *, runs: Path = Path("runs"), others: Iterable[
     here = f" Runs here: {', '.join(known[:10])}." if known else ""
     hint = did_you_mean(Path(source).name, [*known, *others]) or here
     raise UserError(f"there is no run '{source}' (a run is a folder with a recipe.yaml).{hint}")
+
+
+def home(weights: Path, run: Run | None) -> Path:
+    """The folder for what is made of a model: its run, or where its file lies; of a shipped one ./NAME, a new folder."""
+    if run is not None:
+        return run.path
+    return Path(weights.stem) if is_shipped(weights) else weights.parent
 
 
 def model_file(source: str | Path, *, runs: Path = Path("runs")) -> tuple[Path, Run | None]:

@@ -1,10 +1,12 @@
-"""Models that come with the package: small, in fp16, each with its card beside it. A name opens one as a run would."""
+"""Models that come with the package: small, in fp16, each with its card beside it; opened by name."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+
+FOLDER = Path(__file__).parent
 
 
 class LicenceNotice(UserWarning):
@@ -34,6 +36,11 @@ SHIPPED = {
 }
 
 
+def is_shipped(weights: Path) -> bool:
+    """Whether a file is one of the package, which nothing is written beside."""
+    return weights.parent == FOLDER
+
+
 def shipped_file(name: str) -> Path:
     """The weights of a shipped model; `.md` instead of `.safetensors` is its card. Raises KeyError for another name.
 
@@ -46,4 +53,4 @@ def shipped_file(name: str) -> Path:
             LicenceNotice,
             stacklevel=3,
         )
-    return Path(__file__).parent / f"{name}.safetensors"
+    return FOLDER / f"{name}.safetensors"

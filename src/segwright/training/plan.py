@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,24 @@ RARE = 20.0
 
 @dataclass(frozen=True)
 class Budget:
-    """What a device is given: the largest shorter side, optimiser steps, and the model."""
+    """What a device is given: the largest shorter side, optimiser steps, the model and its optimiser."""
 
     short_side: int
     long_side: int
     steps: int
     model: dict[str, Any]
+    optimizer: dict[str, Any]
     why: str
 
 
-CPU = Budget(256, 352, 1500, {"name": "fast_scnn", "args": {"head_stride": 4}}, "small and quick: made for processors")
+CPU = Budget(
+    *(256, 352, 1500, {"name": "slim_unet", "args": {}}),
+    {"name": "muon", "lr": 0.01, "weight_decay": 0.05, "args": {}},
+    "small, and quick to learn on processors",
+)
 GPU = Budget(
     *(512, 768, 8000, {"name": "smp", "args": {"architecture": "Unet", "encoder": "resnet34"}}),
+    {"name": "adamw", "lr": 0.0005, "weight_decay": 0.02, "args": {}},
     "strong for its size; encoder_weights: imagenet starts better where the internet is reachable",
 )
 
@@ -91,9 +98,9 @@ def decide(facts: FolderFacts, device: str) -> tuple[dict[str, Any], dict[str, s
             **{"train": "train", "val": "val", "split_file": None, "also": [], "skip_bad": False},
             **{"cache": "auto", "args": {}},
         },
-        "model": budget.model | {"short_side": short_side},
+        "model": deepcopy(budget.model) | {"short_side": short_side},
         "loss": {"name": "cross_entropy", "args": {"class_weights": weights, "label_smoothing": 0.0}},
-        "optimizer": {"name": "adamw", "lr": 0.003 if budget is CPU else 0.0005, "weight_decay": 0.02, "args": {}},
+        "optimizer": deepcopy(budget.optimizer),
         "schedule": {"name": "cosine", "warmup": 0.05, "args": {"final": 0.01}},
         "augmentation": {
             "name": "standard",

@@ -39,6 +39,16 @@ def test_big_pictures_are_resized_and_small_ones_are_not() -> None:
     assert "small enough" in reasons["model.short_side"]
 
 
+def test_a_processor_gets_what_learns_quickly_there_and_changes_stay_in_one_plan() -> None:
+    content, _ = decided()
+    assert content["model"]["name"] == "slim_unet"
+    assert (content["optimizer"]["name"], content["optimizer"]["lr"]) == ("muon", 0.01)
+    content["optimizer"]["args"]["momentum"] = 0.5
+    content["model"]["args"]["width"] = 2
+    again, _ = decided()
+    assert again["optimizer"]["args"] == again["model"]["args"] == {}
+
+
 def test_rare_classes_are_weighted_and_named() -> None:
     assert decided()[0]["loss"]["args"]["class_weights"] is None
     content, reasons = decided(class_pixels=(9900, 100))

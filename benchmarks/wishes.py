@@ -202,7 +202,6 @@ TARGETS = (
         file="camvid_60",
         ratio=_miou_within(60),
         wish=0.66,
-        note="`python -m benchmarks.camvid_cpu --recipe camvid-60`",
     ),
     Target(
         what="GPU: compiled training step, DeepLabV3+ on ResNet-50, share of the modelled bound",

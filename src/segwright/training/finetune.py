@@ -184,6 +184,8 @@ def _of_data(
         facts = inspect_folder(Path(data), skip_bad=wanted.get("data", {}).get("skip_bad") is True, progress=progress)
     show_facts(facts, console)
     content, reasons = decide(facts, pick_device("auto"))
+    if content["optimizer"]["name"] == "muon":  # its steps turn every direction of a kernel, what is known as well
+        content["optimizer"] = {"name": "adamw", "lr": 0.003, "weight_decay": 0.02, "args": {}}
     content["optimizer"]["lr"] = round(content["optimizer"]["lr"] * LOWER_RATE, 6)
     reasons["optimizer.lr"] = f"{LOWER_RATE:g} of the rate from scratch: the model knows something already"
     return check(content).model_dump(), {}, reasons

@@ -314,8 +314,8 @@ def main(arguments: list[str] | None = None) -> None:
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("once", LicenceNotice)
-            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            warnings.simplefilter("always", LicenceNotice)
+            warnings.showwarning = partial(_show_warning, warnings.showwarning, set())
             app(arguments, obj=[*arguments, *(["--debug"] if debug else [])])
     except SegwrightError as error:
         _fail(str(error), error.exit_code, debug)
@@ -333,12 +333,15 @@ def _terminate(number: int, frame: object) -> None:
     sys.exit(128 + number)
 
 
-def _show_warning(others: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
-    """A notice about a licence as one line; every other warning as Python shows it."""
-    if issubclass(category, LicenceNotice):
-        Console(stderr=True).print(str(message), markup=False, highlight=False, soft_wrap=True)
-    else:
+def _show_warning(
+    others: Callable[..., None], told: set[str], message: Warning | str, category: type[Warning], *place: Any
+) -> None:
+    """A notice about a licence as one line, once; every other warning as Python shows it."""
+    if not issubclass(category, LicenceNotice):
         others(message, category, *place)
+    elif str(message) not in told:
+        told.add(str(message))
+        Console(stderr=True).print(str(message), markup=False, highlight=False, soft_wrap=True)
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

@@ -39,7 +39,7 @@ class ShippedModel:
 
 
 def shipped_models() -> list[ShippedModel]:
-    """The trained models that come with segwright; their names open them wherever a run is taken."""
+    """The trained models that come with segwright; their names open them wherever a weights file does."""
     import warnings
 
     from segwright.models.weights import load_segmenter

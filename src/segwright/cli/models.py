@@ -118,7 +118,7 @@ def show(
 
 @models_app.command(epilog=example("segwright models shipped"))
 def shipped(as_json: AsJson = False) -> None:
-    """Trained models that come with segwright: a name opens one wherever a run does."""
+    """Trained models that come with segwright: a name opens one wherever a weights file does."""
     found = api.shipped_models()
     if as_json:
         print(json.dumps([asdict(one) for one in found], ensure_ascii=False))

@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.epoch import AUGMENTATION, JITTER
+from benchmarks.epoch import AUGMENTATION
+from benchmarks.plain_stack import JITTER
 from benchmarks.recording import options_of, record, skip
 from benchmarks.rounds import alternate, ratio
 from segwright.contracts import Sample

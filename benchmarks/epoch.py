@@ -1,9 +1,10 @@
-"""A whole training epoch beside the usual stack: the same network, batch, size and pictures, by turns in one process.
+"""A whole training epoch beside the usual stack: the same network, batch, size and pictures, by turns in one run.
 
 The usual stack: segmentation_models_pytorch in fp32, cv2 and Albumentations in a DataLoader (Fast-SCNN also with two
-workers; the faster one counts), cross entropy, AdamW. Ours is the real trainer: its loader, its choice of precision and
-memory format, all that it checks and writes. Both have the same crops and jitter. After each epoch of ours the peer has
-one over the same pictures, and then both do a few steps on one batch that is at hand: the training step without loading.
+workers; the faster one counts), cross entropy, AdamW, in a process of its own (`benchmarks.plain_stack`), which waits while
+ours works. Ours is the real trainer: its loader, its choice of precision and memory format, all that it checks and writes.
+Both have the same crops and jitter. After each epoch of ours the peer has one over the same pictures, and then both do a
+step on one batch that is at hand: the training step without loading.
 
 python -m benchmarks.epoch [--pairs 15] [--pictures 32] [--nets NAME ...] [--device cpu] [--root DIR]
 writes benchmarks/results/epoch.json
@@ -17,24 +18,21 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line does, before torch loads; good for both
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line does, before torch loads; the peer has its own
 
 from benchmarks.camvid_part import camvid_names, few_pictures
+from benchmarks.plain_stack import CLASSES, PlainStack
 from benchmarks.recording import need_camvid, options_of, record, skip
 from benchmarks.rounds import ratio
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from segwright.training.trainer import Trainer
 
-CLASSES, BATCH, SIZE = 11, 4, (352, 480)
-JITTER = 0.2, 0.2, 0.2, 0.05
+BATCH, SIZE = 4, (352, 480)
 AUGMENTATION = {
     "crop_p": 1.0, "scale_p": 1.0, "scale": [1.0, 1.414], "aspect": [0.9, 1.125], "flip_p": 0.5, "blur_p": 0.0,
     "gamma_p": 0.0, "jitter_p": 1.0, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05,
@@ -46,96 +44,6 @@ NETS: dict[str, tuple[str, dict[str, Any], float, int]] = {
     "Fast-SCNN": ("fast_scnn", {}, 1.4, 3),
 }
 """Title -> model, its arguments, the wish, and how many times the pictures an epoch has."""
-
-
-class PeerData:
-    """What a DataLoader of the usual stack reads: PNG by cv2, crop, flip, jitter and normalisation by Albumentations."""
-
-    def __init__(self, pictures: Sequence[Path], size: tuple[int, int] = SIZE) -> None:
-        import albumentations as A
-        import cv2
-
-        cv2.setNumThreads(0)
-        self.pictures = pictures
-        self.transform = A.Compose(
-            [
-                A.RandomResizedCrop(size=size, scale=(0.5, 1.0), ratio=(1.2, 1.5)),
-                A.HorizontalFlip(p=0.5),
-                A.ColorJitter(*JITTER, p=1.0),
-                A.Normalize(),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def read(self, index: int) -> tuple[Any, Any]:
-        """Picture and mask, void as 255."""
-        import cv2
-        import numpy as np
-
-        picture = self.pictures[index]
-        mask = cv2.imread(str(picture.parent.with_name(f"{picture.parent.name}annot") / picture.name), -1)
-        image = cv2.cvtColor(cv2.imread(str(picture)), cv2.COLOR_BGR2RGB)
-        return image, np.where(mask == CLASSES, 255, mask)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        import torch
-
-        image, mask = self.read(index)
-        found = self.transform(image=image, mask=mask)
-        return torch.from_numpy(found["image"].transpose(2, 0, 1).copy()), torch.from_numpy(found["mask"]).long()
-
-
-class Peer:
-    """The plain loop: fp32, contiguous."""
-
-    def __init__(self, name: str, args: Mapping[str, Any], device: str) -> None:
-        import torch
-
-        torch.manual_seed(0)
-        self.device = device
-        self.net, self.forward = peer_network(name, args)
-        self.net.to(device)
-        self.optimizer = torch.optim.AdamW(self.net.train().parameters(), lr=0.001)
-
-    def step(self, image: Tensor, labels: Tensor) -> float:
-        import torch.nn.functional as F
-
-        loss = F.cross_entropy(self.forward(image.to(self.device)), labels.to(self.device), ignore_index=255)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return loss.item()
-
-    def epoch(self, loader: Any) -> float:
-        """Seconds of one epoch."""
-        began = time.perf_counter()
-        for image, labels in loader:
-            self.step(image, labels)
-        return time.perf_counter() - began
-
-
-def peer_network(name: str, args: Mapping[str, Any]) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    """A network and how it gives scores of full size."""
-    import segmentation_models_pytorch as smp
-    import torch.nn.functional as F
-
-    from segwright.models import build_architecture
-
-    if name == "smp":
-        made: nn.Module = getattr(smp, args["architecture"])(args["encoder"], encoder_weights=None, classes=CLASSES)
-        return made, made
-    net = build_architecture(name, CLASSES, dict(args))
-    return net, lambda image: F.interpolate(net(image).logits_BKhw, image.shape[2:], mode="bilinear")
-
-
-def peer_loader(pictures: Sequence[Path], workers: int) -> Any:
-    from torch.utils.data import DataLoader
-
-    return DataLoader(
-        PeerData(pictures), batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
-    )
 
 
 def our_trainer(root: Path, pictures: int, net: str, epochs: int, work: Path, device: str) -> Trainer:
@@ -175,32 +83,31 @@ def our_step(trainer: Trainer) -> Callable[[], None]:
 
 def compare(root: Path, net: str, pairs: int, pictures: int, device: str) -> dict[str, Any]:
     """Seconds of epochs and of steps of both, pair by pair."""
-    import torch
-
     name, args, wish, times = NETS[net]
     count = max(BATCH, pictures * times // BATCH * BATCH)
     names = camvid_names(root, "train")[:count]
     files = [root / "train" / Path(name).with_suffix(".png").name for name in names]
-    peer = Peer(name, args, device)
-    image, labels = torch.randn(BATCH, 3, *SIZE), torch.randint(0, CLASSES, (BATCH, *SIZE))
     seconds: dict[str, list[float]] = {"ours": []}
     steps: dict[str, list[float]] = {"ours": [], "peer": []}
-    peers = {f"peer, {n} workers": peer_loader(files, n) for n in ((0,) if name == "smp" else (0, 2))}
-    with tempfile.TemporaryDirectory(prefix="segwright-epoch-") as work:
+    peers = {f"peer, {n} workers": n for n in ((0,) if name == "smp" else (0, 2))}
+    with (
+        tempfile.TemporaryDirectory(prefix="segwright-epoch-") as work,
+        PlainStack(name, args, files, size=SIZE, batch=BATCH, device=device) as peer,
+    ):
         trainer = our_trainer(root, count, net, pairs + 1, Path(work), device)
-        ours = our_step(trainer)
+        our_call = our_step(trainer)
 
-        def timed(call: Callable[[], Any]) -> float:
+        def ours() -> float:
             began = time.perf_counter()
-            call()
+            our_call()
             return time.perf_counter() - began
 
         def after(row: Mapping[str, Any]) -> None:
             if row["kind"] != "train":
                 return
-            found = {title: peer.epoch(loader) for title, loader in peers.items()} | {"ours": row["seconds"]}
-            each = {"ours": ours, "peer": lambda: peer.step(image, labels)}
-            both = {who: timed(each[who]) for who in list(each)[:: 1 if row["epoch"] % 2 else -1]}
+            found = {title: peer.epoch(workers) for title, workers in peers.items()} | {"ours": row["seconds"]}
+            each = {"ours": ours, "peer": peer.step}
+            both = {who: each[who]() for who in list(each)[:: 1 if row["epoch"] % 2 else -1]}
             print(f"{net} {row['epoch']}/{pairs + 1}: {found}", flush=True)
             if row["epoch"] == 1:  # warms both up
                 return
@@ -212,10 +119,11 @@ def compare(root: Path, net: str, pairs: int, pictures: int, device: str) -> dic
         trainer.watch = after
         trainer.fit()
         mode = f"{trainer.recipe.training.precision} {trainer.recipe.training.memory_format}"
+        parameters = peer.parameters()
     best = min(peers, key=lambda title: statistics.median(seconds[title]))
     return {
         "pictures": count,
-        "parameters": sum(p.numel() for p in peer.net.parameters()),
+        "parameters": parameters,
         "our_mode": mode,
         "best_peer": best,
         "pictures_per_second": {t: round(count / statistics.median(s), 2) for t, s in seconds.items()},

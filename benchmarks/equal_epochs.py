@@ -1,8 +1,9 @@
 """The same score for fewer minutes? Fast-SCNN on CamVid, as many epochs by Segwright as by the usual stack, seed by seed.
 
 Both train from random numbers at 256×352 with batches of 8, AdamW at the same rates and cross entropy. The usual stack is a
-plain loop in fp32 with cv2 and Albumentations; ours is the real trainer in the precision that it chooses. Both models are
-scored on val by the same evaluation, at 480×360. The difference has Student's interval over the seeds.
+plain loop in fp32 with cv2 and Albumentations, in a process of its own; ours is the real trainer in the precision that it
+chooses. Both models are scored on val by the same evaluation, at 480×360. The difference has Student's interval over the
+seeds.
 
 python -m benchmarks.equal_epochs [--epochs 20] [--seeds 3] [--root DIR]   writes benchmarks/results/equal_epochs.json
 """
@@ -11,17 +12,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 from benchmarks.camvid_part import camvid_names
-from benchmarks.epoch import AUGMENTATION, CLASSES, PeerData, peer_network
+from benchmarks.epoch import AUGMENTATION
 from benchmarks.losses import over_seeds, verdict
+from benchmarks.plain_stack import CLASSES, PlainStack, peer_network
 from benchmarks.recording import need_camvid, options_of, record
 
 if TYPE_CHECKING:
@@ -53,34 +53,20 @@ def train_ours(root: Path, seed: int, epochs: int, work: Path) -> tuple[Segmente
     return trainer.learner.segmenter, seconds, f"{training.precision} {training.memory_format}"
 
 
-def train_theirs(root: Path, seed: int, epochs: int) -> tuple[Segmenter, float]:
-    """The same of the plain loop."""
+def train_theirs(root: Path, seed: int, epochs: int, work: Path) -> tuple[Segmenter, float]:
+    """The same of the plain loop, in its own process."""
     import torch
-    import torch.nn.functional as F
-    from torch.utils.data import DataLoader
 
     from segwright.labels import load_label_space
     from segwright.models import Segmenter
 
-    torch.manual_seed(seed)
-    net, forward = peer_network("fast_scnn", {})
-    names = camvid_names(root, "train")
-    data = PeerData([root / "train" / Path(name).with_suffix(".png").name for name in names], SIZE)
-    loader = DataLoader(data, batch_size=BATCH, shuffle=True)
-    optimizer = torch.optim.AdamW(net.train().parameters(), lr=RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
-    began = time.perf_counter()
-    for number in range(epochs):
-        for image, labels in loader:
-            loss = F.cross_entropy(forward(image), labels, ignore_index=255)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        print(f"plain loop, seed {seed}: epoch {number + 1} of {epochs}, loss {loss.item():.3f}", flush=True)
-    seconds = time.perf_counter() - began
-    space = load_label_space("camvid11")
-    return Segmenter(net, labels=space, model={"name": "fast_scnn", "args": {}}), seconds
+    files = [root / "train" / Path(name).with_suffix(".png").name for name in camvid_names(root, "train")]
+    stack = PlainStack("fast_scnn", {}, files, size=SIZE, batch=BATCH, lr=RATE, weight_decay=DECAY, seed=seed)
+    with stack as peer:
+        seconds = peer.train(epochs, work / "theirs.pt")
+    net, _ = peer_network("fast_scnn", {})
+    net.load_state_dict(torch.load(work / "theirs.pt", weights_only=True))
+    return Segmenter(net, labels=load_label_space("camvid11"), model={"name": "fast_scnn", "args": {}}), seconds
 
 
 def score(segmenter: Segmenter, root: Path) -> float:
@@ -112,7 +98,7 @@ def main() -> None:
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory(prefix="segwright-equal-") as work:
             ours, our_seconds, mode = train_ours(root, seed, options.epochs, Path(work))
-        theirs, their_seconds = train_theirs(root, seed, options.epochs)
+            theirs, their_seconds = train_theirs(root, seed, options.epochs, Path(work))
         rows.append(
             {
                 "seed": seed,

@@ -37,7 +37,7 @@ from PIL import Image
 from rich.console import Console
 
 from benchmarks.augmentation import level_of
-from benchmarks.epoch import PeerData
+from benchmarks.plain_stack import PeerData
 from benchmarks.recording import shared_data
 from benchmarks.rounds import alternate, ratio
 from segwright.data import CamVid, Cityscapes

@@ -15,11 +15,11 @@ from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet
 from segwright.contracts import UserError
 from segwright.models import MODELS, Segmenter
 from segwright.models.backbones import Backbone
-from segwright.models.blocks import GroupedDilatedConv2d
 from segwright.models.deeplab_v1 import DeepLabV1
 from segwright.models.deeplab_v2 import DeepLabV2
 from segwright.models.deeplab_v3 import DeepLabV3, torchvision_keys
 from segwright.models.deeplab_v3_plus import DeepLabV3Plus
+from segwright.models.dilated import DilatedConv2d
 from segwright.models.pspnet import PSPNet, PyramidPooling
 from segwright.models.vgg import copy_in_order
 from tests.models.conftest import pictures, space, with_real_statistics
@@ -161,7 +161,7 @@ def test_wrong_arguments_are_refused_by_name(name: str, args: dict[str, Any], wo
 
 def test_grouped_dilated_convolutions_learn_the_same_under_autocast() -> None:
     """torch 2.15 on a CPU, channels last, bf16: weight gradients of such a layer are wrong, or it crashes."""
-    conv = GroupedDilatedConv2d(32, 32, 3, padding=2, dilation=2, groups=32).to(memory_format=torch.channels_last)
+    conv = DilatedConv2d(32, 32, 3, padding=2, dilation=2, groups=32).to(memory_format=torch.channels_last)
     image = torch.randn(2, 32, 64, 64).contiguous(memory_format=torch.channels_last)
     expected = torch.autograd.grad(conv(image).square().mean(), conv.weight)[0]
     with torch.autocast("cpu", torch.bfloat16):
@@ -177,7 +177,7 @@ def test_backbones_use_them_too(name: str, output_stride: int) -> None:
         net = Backbone(name, output_stride=output_stride)
     grouped = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.groups > 1 and m.dilation[0] > 1]
     assert grouped
-    assert all(isinstance(m, GroupedDilatedConv2d) for m in grouped)
+    assert all(isinstance(m, DilatedConv2d) for m in grouped)
 
 
 @pytest.mark.slow

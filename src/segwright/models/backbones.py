@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segwright.contracts import UserError
-from segwright.models.blocks import GroupedDilatedConv2d
+from segwright.models.dilated import train_by_taps
 from segwright.models.hub import check_timm_weights
 from segwright.models.tracing import evaluation_mode, trace, without_memory
 from segwright.names import did_you_mean
@@ -78,9 +78,7 @@ class Backbone(nn.Module):
         )
         if dense:
             _dilate_densenet(self.net, output_stride)
-        for part in self.net.modules():
-            if type(part) is nn.Conv2d and part.groups > 1 and max(part.dilation) > 1:
-                part.__class__ = GroupedDilatedConv2d  # the same tensors; its docstring says why
+        train_by_taps(self.net)
         self.channels: tuple[int, ...] = tuple(self.net.feature_info.channels())
         self.strides: tuple[int, ...] = tuple(min(s, output_stride) for s in self.net.feature_info.reduction())
         self.channels_last = getattr(self.net, "output_fmt", None) == "NHWC"

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segwright.contracts import UserError
+from segwright.models.dilated import DilatedConv2d
 
 
 def check_arguments(model: str, *, output_stride: int = 8, dropout: float = 0.0, **counts: int) -> None:
@@ -41,22 +42,9 @@ def conv_bn_relu(
 ) -> nn.Sequential:
     """Bias-free convolution that keeps the size at stride 1, BatchNorm, ReLU."""
     padding = dilation * (kernel - 1) // 2
-    kind = GroupedDilatedConv2d if groups > 1 and dilation > 1 else nn.Conv2d
+    kind = DilatedConv2d if groups > 1 and dilation > 1 else nn.Conv2d
     conv = kind(channels, out, kernel, stride, padding, dilation, groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU(inplace=True))
-
-
-class GroupedDilatedConv2d(nn.Conv2d):
-    """Convolution in groups with a dilation, which trains in fp32 on a CPU under autocast.
-
-    In bf16, and with channels last, torch 2.15 computes wrong weight gradients for it there, or crashes.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not (input.is_cpu and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
-            return super().forward(input)
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(input.float())
 
 
 def separable(channels: int, out: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:

@@ -139,15 +139,7 @@ class Fusion(nn.Module):
 
     def forward(self, detail_BChw: Tensor, context_BChw: Tensor) -> Tensor:
         context = F.interpolate(context_BChw, size=detail_BChw.shape[-2:], mode="bilinear", align_corners=False)
-        return F.relu(self.detail(detail_BChw) + self.context(self._spread(context)))
-
-    def _spread(self, context: Tensor) -> Tensor:
-        """On a CPU in fp32: torch 2.15 has wrong bf16 weight gradients for dilated depthwise convolutions there."""
-        if not (context.is_cpu and torch.is_autocast_enabled("cpu")):
-            spread: Tensor = self.spread(context)
-            return spread
-        with torch.autocast("cpu", enabled=False):
-            return self.spread(context.float())
+        return F.relu(self.detail(detail_BChw) + self.context(self.spread(context)))
 
 
 class Refine(nn.Module):

@@ -36,6 +36,7 @@ from segwright.models import (
     upernet,
 )
 from segwright.models.card import Entry, ModelCard
+from segwright.models.dilated import train_by_taps
 from segwright.models.experimental import (
     ccnet,
     danet,
@@ -130,6 +131,6 @@ def build_architecture(
     if not fresh:
         plain |= dict.fromkeys(CARDS[name].initial_weights)
     try:
-        return MODELS[name](num_classes, **plain)
+        return train_by_taps(MODELS[name](num_classes, **plain))
     except TypeError as error:
         raise UserError(f"{where}: the arguments of {name} do not suit: {error}. Given: {dict(args)}.") from error

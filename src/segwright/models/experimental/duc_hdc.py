@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from segwright.contracts import Outputs, UserError
 from segwright.models.backbones import Backbone
-from segwright.models.blocks import GroupedDilatedConv2d
 from segwright.models.card import Entry, ModelCard
 
 CYCLE = (1, 2, 5, 9)
@@ -89,8 +88,6 @@ def _make_hybrid(backbone: Backbone, name: str) -> None:
         for part in block.modules():
             if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3):
                 part.dilation = part.padding = (dilation, dilation)
-                if part.groups > 1:
-                    part.__class__ = GroupedDilatedConv2d
 
 
 ENTRIES = {

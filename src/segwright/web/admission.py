@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from segwright.web.refusals import Refused
 
 RECENT = 64
 """Answers from which the speed is told."""
+LONGEST = 30
+"""Seconds that anyone is asked to wait at most."""
 
 
 class Admission:
@@ -22,7 +25,9 @@ class Admission:
         self.limits = limits
         self.pending = 0
         self.held = 0
-        self._answered: deque[float] = deque(maxlen=RECENT)
+        self._refused = 0
+        self._answered: deque[tuple[float, int]] = deque(maxlen=RECENT)
+        """When a picture was answered, and how many had been refused until then."""
 
     @property
     def full(self) -> bool:
@@ -50,17 +55,24 @@ class Admission:
 
     def answered(self) -> None:
         """A picture was answered: tells how fast it goes."""
-        self._answered.append(time.monotonic())
+        self._answered.append((time.monotonic(), self._refused))
 
     def retry_after(self) -> int:
-        """Seconds in which what is pending should be done, 1..30."""
+        """Whole seconds, 1..30: what is pending should be done by then, and later by chance the more are refused.
+
+        Those who were refused together would otherwise come back together, second after second, and wait for each other.
+        """
         if len(self._answered) < 2:
             return 1
-        seconds = max(1e-3, time.monotonic() - self._answered[0]) / len(self._answered)
-        return min(30, max(1, math.ceil(seconds * self.pending)))
+        start, refused = self._answered[0]
+        seconds = max(1e-3, time.monotonic() - start) / len(self._answered)
+        soonest = max(1, math.ceil(seconds * self.pending))
+        for_each_answered = (self._refused - refused) / len(self._answered)
+        return min(LONGEST, random.randint(soonest, soonest + round(for_each_answered)))
 
     def busy(self) -> Refused:
         """What is said when nothing more is taken on."""
+        self._refused += 1
         return Refused(
             503, "busy", "The server has as many pictures as it can take. Try again.", retry_after=self.retry_after()
         )

@@ -68,6 +68,7 @@ def page(results: Mapping[str, Content]) -> str:
     }
     sections = (
         epoch,
+        dilated,
         loop,
         ddp,
         loading,
@@ -176,6 +177,23 @@ def epoch(content: Content) -> dict[str, Any]:
     counts = sorted({found["pictures"] for found in content["nets"].values()})
     count = " or ".join(map(str, counts))
     return {"batch": 4, "count": count, "rounds": content["rounds"], "table": table(heads, lines)}
+
+
+def dilated(content: Content) -> dict[str, Any]:
+    lines = []
+    for layer, found in content["layers"].items():
+        times, errors = found["ms"], found["gradient_error"]
+        lines.append(
+            (
+                layer,
+                *(number(times[who]) for who in ("ours", "torch")),
+                shown(found["times_faster"]),
+                errors["ours"],
+                errors["torch"],
+            )
+        )
+    heads = ("layer", "ours, ms", "torch's, ms", "times faster", "error of our gradient", "of torch's")
+    return {"rounds": content["rounds"], "table": table(heads, lines)}
 
 
 def loop(content: Content) -> dict[str, Any]:

@@ -37,6 +37,7 @@ SHORT = (
     Part("validation", _options("--rounds 9"), _options("--rounds 1")),
     Part("augmentation", _options("--rounds 9"), _options("--rounds 1 --pictures 2")),
     Part("loading", _options("--rounds 5 --scenes 4"), _options("--rounds 1 --scenes 2")),
+    Part("dilated", _options("--rounds 7"), _options("--rounds 1")),
     Part("epoch", _options("--pairs 3 --pictures 12"), _options("--pairs 1 --pictures 4 --nets Fast-SCNN")),
     Part("loop", _options("--pairs 7 --pictures 96"), _options("--pairs 1 --pictures 16")),
     Part("ddp", _options("--pairs 7 --steps 3"), _options("--pairs 1 --steps 1")),

@@ -82,6 +82,7 @@ class Batch:
 
     image: uint8 [B, C, H, W] in RGB order, until the Segmenter normalises it.
     labels: int64 [B, H, W], 0..K-1 or IGNORE; K..L-1 where a membership says which classes these stand for.
+    weights: float32 [B], of each sample in the loss; always on the processor, where all 1 is told without waiting.
     membership_LK: bool [L, K], row y: the classes that label y may be, one for y < K; None when every label is a class.
     """
 
@@ -92,6 +93,13 @@ class Batch:
     index: int = field(default=0)
     """Position of the batch in its epoch."""
     membership_LK: Tensor | None = None
+    known_labelled: bool | None = None
+    """`labelled`, where it was looked up ahead of time."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any pixel has a label. Where that was not looked up, a device is waited for."""
+        return bool((self.labels != IGNORE).any()) if self.known_labelled is None else self.known_labelled
 
     def to(self, device: str) -> Batch:
         if device == "cpu":
@@ -100,7 +108,7 @@ class Batch:
             self,
             image=self.image.to(device, non_blocking=True),
             labels=self.labels.to(device, non_blocking=True),
-            weights=self.weights.to(device, non_blocking=True),
+            known_labelled=self.labelled,
             membership_LK=None if self.membership_LK is None else self.membership_LK.to(device, non_blocking=True),
         )
 

@@ -129,9 +129,10 @@ class DeviceLoader(TrainLoader):
             image=image_B3hw,
             labels=labels_Bhw.long(),
             names=tuple(self.dataset.names[index] for index in indices),
-            weights=torch.tensor(weights, dtype=torch.float32, device=self._device),
+            weights=torch.tensor(weights, dtype=torch.float32),
             index=number,
             membership_LK=self._membership_LK,
+            known_labelled=bool((labels_Bhw != IGNORE).any()),  # this thread waits, so that the training need not
         )
 
     def _drawn(self, epoch: int, index: int) -> Params:

@@ -221,10 +221,11 @@ class TrainLoader:
             weights=weights,
             index=number,
             membership_LK=self._membership_LK,
+            known_labelled=bool((arrays.labels_Bhw != IGNORE).any()),
         )
 
 
 def _void(batch: Batch) -> Batch:
     """The same pictures, which teach nothing."""
     labels, weights = torch.full_like(batch.labels, IGNORE), torch.zeros_like(batch.weights)
-    return replace(batch, labels=labels, weights=weights, names=())
+    return replace(batch, labels=labels, weights=weights, names=(), known_labelled=False)

@@ -31,7 +31,7 @@ def total_loss(
     Where a net classifies masks, the set loss of its queries stands in place of that of the main logits.
     With auxiliary_weight 0 the auxiliary heads get gradients of 0 and not none, so every weight has one.
     """
-    weights = None if bool((batch.weights == 1).all()) else batch.weights
+    weights = None if bool((batch.weights == 1).all()) else batch.weights.to(batch.labels.device)
 
     def one(logits_BKhw: Tensor) -> Tensor:
         logits_BKHW = at_label_size(logits_BKhw, batch.labels)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from segwright.contracts import Outputs, UserError
 from segwright.models.blocks import region_means
 from segwright.models.card import Entry, ModelCard
+from segwright.models.dilated import DilatedConv2d
 
 EXPANSION = 6
 BINS = (1, 2, 3, 6)
@@ -158,7 +159,8 @@ def _conv(
     channels: int, out: int, kernel: int, *, stride: int = 1, groups: int = 1, dilation: int = 1, relu: bool = True
 ) -> nn.Sequential:
     padding = dilation * (kernel // 2)
-    conv = nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias=False)
+    kind = DilatedConv2d if groups > 1 and dilation > 1 else nn.Conv2d
+    conv = kind(channels, out, kernel, stride, padding, dilation, groups, bias=False)
     layers: list[nn.Module] = [conv, nn.BatchNorm2d(out)]
     return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
 

@@ -93,6 +93,7 @@ def _pictures(batch: Batch, start: int, end: int) -> Batch:
         labels=batch.labels[chosen],
         weights=batch.weights[chosen],
         names=batch.names[chosen],
+        known_labelled=None,
     )
 
 

@@ -135,7 +135,8 @@ class SharedStep(Step):
         """As in one process; `batch` is what this one has of it."""
         self._names.append(batch.names)
         self._pictures += len(batch.names)
-        mass = float(self.loss.mass(batch.labels, batch.weights, batch.membership_LK))
+        weights = batch.weights.to(batch.labels.device)
+        mass = float(self.loss.mass(batch.labels, weights, batch.membership_LK))
         said_R2 = self.team.gather([mass, self.request.own.number or 0])
         self.request.note(said_R2[:, 1].tolist())
         last = (batch.index + 1) % self.training.accumulation == 0 or batch.index + 1 == self.batches
@@ -166,8 +167,8 @@ class SharedStep(Step):
         with not_counting(self.learner.segmenter, idle=idle):
             loss = self._loss_of(batch)
         self.learner.scaler.scale(loss * (share * self.team.count)).backward()
-        self.loss_value = loss.item()
-        return self.loss_value
+        self._last = loss.item()
+        return self._last
 
     def _loss_of(self, batch: Batch) -> Tensor:
         with autocast(self.training.device, self.training.precision):
@@ -177,11 +178,14 @@ class SharedStep(Step):
 
     def end(self) -> Refused | None:
         """All processes change their weights, or none does."""
-        own = [0.0 if x is None else x * s if s > 0 else 0.0 for x, s in zip(self._losses, self._shares, strict=True)]
+        own = [
+            0.0 if x is None else float(x) * s if s > 0 else 0.0
+            for x, s in zip(self._losses, self._shares, strict=True)
+        ]
         said_Rn = self.team.gather([self._pictures, *own])
         whole = said_Rn[:, 1:].sum(0).tolist()
         self._losses = [None if x is None else mean for x, mean in zip(self._losses, whole, strict=True)]
-        self.loss_value = next((x for x in reversed(self._losses) if x is not None), math.nan)
+        self._last = next((x for x in reversed(self._losses) if x is not None), math.nan)
         self.network.average_statistics(self._pictures / float(said_Rn[:, 0].sum()))
         refused = super().end()
         return None if refused is None else replace(refused, names=self.team.all_names(refused.names))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from segwright.contracts import IGNORE, Batch, Outputs
+from segwright.contracts import Batch, Outputs
 from segwright.inference.running import DTYPES
 from segwright.losses import SegmentationLoss, total_loss
 from segwright.recipe import Recipe
@@ -32,20 +32,20 @@ class Step:
 
     A batch without a labelled pixel teaches nothing: it is counted and left out. When memory runs out, `add` runs the
     step again with each batch in parts (`training.halve_on_oom`), or raises OutOfMemory with what would fit.
+    A device is asked once a step, at its end: for the losses and the norm of the gradients, together.
     """
 
     def __init__(self, recipe: Recipe, learner: Learner, loss: SegmentationLoss, say: Callable[[str], None]) -> None:
         self.training, self.learner, self.loss, self.say = recipe.training, learner, loss, say
         self.auxiliary_weight = recipe.loss.auxiliary_weight
-        self.loss_value = math.nan
-        """Of the last batch that had labelled pixels."""
+        self._last: Tensor | float = math.nan
         self._classifies_masks = False
         self.heads = 1.0
         """What the heads count together: 1 for the main one, and the auxiliary weight for each further one."""
         self._forward = compiled(learner.segmenter.outputs, recipe)
         self._rewind = Rewind(learner, loss)
         self._batches: list[Batch] = []
-        self._losses: list[float | None] = []
+        self._losses: list[Tensor | float | None] = []
         self._names: list[tuple[str, ...]] = []
 
     def begin(self) -> None:
@@ -69,6 +69,11 @@ class Step:
         self._with_less_memory(share)  # outside the handler, whose traceback holds the activations
 
     @property
+    def loss_value(self) -> float:
+        """Of the last batch that had labelled pixels. Before `end`, the device is waited for."""
+        return float(self._last)
+
+    @property
     def learned(self) -> bool:
         """Whether any pixel of what was added has a label."""
         return any(loss is not None for loss in self._losses)
@@ -80,38 +85,52 @@ class Step:
     def end(self) -> Refused | None:
         """Change the weights; what was refused instead, when a loss or a gradient is not finite."""
         counters = self.learner.counters
-        counters.void += self._losses.count(None)
-        known = [loss for loss in self._losses if loss is not None]
-        finite = [loss for loss in known if math.isfinite(loss)]
-        self._count(finite)
-        if not known:
+        counters.void += sum(loss is None for loss in self._losses)
+        if not self.learned:
             return None
-        if len(finite) == len(known) and self._update():
+        known, norm, sound = self._known()
+        self._last = known[-1][1]
+        finite = [loss for _, loss in known if math.isfinite(loss)]
+        self._count(finite)
+        if len(finite) == len(known) and self._update(norm, sound=sound):
             counters.bad_in_a_row = 0
             return None
         self._rewind.drop()
         counters.skipped += 1
         counters.bad_in_a_row += 1
-        for names, loss in zip(self._names, self._losses, strict=True):
-            if loss is not None and not math.isfinite(loss):
+        for names, loss in known:
+            if not math.isfinite(loss):
+                self.learner.scaler.update()  # the gradients were unscaled, and are not used
                 return Refused(names, f"the loss is {loss}")
         return Refused(tuple(name for names in self._names for name in names), "a gradient is not finite")
 
-    def _backward(self, batch: Batch, share: float) -> float | None:
-        """The mean loss of the batch, or the first that is not finite; None where no pixel is labelled."""
-        if not bool((batch.labels != IGNORE).any()):
+    def _known(self) -> tuple[list[tuple[tuple[str, ...], float]], Tensor, bool]:
+        """Names and loss of each batch that has one; the norm of all gradients, and whether it is finite.
+
+        This is where the device is waited for, once.
+        """
+        self.learner.scaler.unscale_(self.learner.optimizer)
+        norm = torch.nn.utils.get_total_norm(
+            [p.grad for p in self.learner.segmenter.parameters() if p.grad is not None]
+        )
+        named = [(names, loss) for names, loss in zip(self._names, self._losses, strict=True) if loss is not None]
+        asked = [loss for _, loss in named if isinstance(loss, Tensor)]
+        *found, size = torch.stack([*asked, whole(norm).to(asked[0].device) if asked else whole(norm)]).tolist()
+        answers = iter(found)
+        known = [(names, next(answers) if isinstance(loss, Tensor) else loss) for names, loss in named]
+        return known, norm, math.isfinite(size)
+
+    def _backward(self, batch: Batch, share: float) -> Tensor | None:
+        """The mean loss of the batch, on its device; None where no pixel is labelled."""
+        if not batch.labelled:
             return None
-        mean = 0.0
+        losses = []
         for part, of_batch in in_parts(batch, self.learner.counters.parts):
             loss = self._loss_of(part)
-            value = loss.item()
-            if not math.isfinite(value):
-                self.loss_value = value
-                return value
             self.learner.scaler.scale(loss * (share * of_batch)).backward()
-            mean += value * of_batch
-        self.loss_value = mean
-        return mean
+            losses.append(loss.detach() * of_batch)
+        self._last = torch.stack(losses).sum()
+        return self._last
 
     def _loss_of(self, batch: Batch) -> Tensor:
         with autocast(self.training.device, self.training.precision):
@@ -139,17 +158,13 @@ class Step:
             counters.loss_sum += loss
             counters.loss_count += 1
 
-    def _update(self) -> bool:
-        """Change the weights by the gradients at hand; False, and nothing changed, when these are not finite."""
+    def _update(self, norm: Tensor, *, sound: bool) -> bool:
+        """Change the weights by the gradients at hand; False, and nothing changed, when their norm is not `sound`."""
         optimizer, scaler = self.learner.optimizer, self.learner.scaler
-        parameters = list(self.learner.segmenter.parameters())
-        scaler.unscale_(optimizer)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if (
-            not scaler.is_enabled() and not whole(norm).isfinite()
-        ):  # an enabled scaler skips the step itself and scales less
+        if not scaler.is_enabled() and not sound:  # an enabled scaler skips the step itself and scales less
             return False
         if self.training.clip_norm is not None:
+            parameters = list(self.learner.segmenter.parameters())
             torch.nn.utils.clip_grads_with_norm_(parameters, self.training.clip_norm, norm)
         scaler.step(optimizer)
         scaler.update()

@@ -139,7 +139,8 @@ class Trainer:
                     step.undo()  # resuming begins this step again
                     self._stop(request.number)
                 continue  # more batches belong to this step
-            watchdog.after(step.loss_value, learned=step.learned)
+            if watchdog.awake:  # it waits for the loss
+                watchdog.after(step.loss_value, learned=step.learned)
             refused = step.end()
             counters.step += 1
             counters.batch = batch.index + 1

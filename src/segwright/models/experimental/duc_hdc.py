@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from segwright.contracts import Outputs, UserError
 from segwright.models.backbones import Backbone
 from segwright.models.card import Entry, ModelCard
+from segwright.models.dilated import train_by_taps
 
 CYCLE = (1, 2, 5, 9)
 LAST = (5, 9, 17)
@@ -88,6 +89,7 @@ def _make_hybrid(backbone: Backbone, name: str) -> None:
         for part in block.modules():
             if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3):
                 part.dilation = part.padding = (dilation, dilation)
+    train_by_taps(backbone)
 
 
 ENTRIES = {

@@ -117,4 +117,4 @@ def test_a_whole_network_learns_what_the_plain_one_learns() -> None:
     for (name, one), other in zip(plain.named_parameters(), ours.parameters(), strict=True):
         assert one.grad is not None
         assert other.grad is not None
-        assert distance(other.grad, one.grad) < 1e-6, name
+        assert torch.allclose(one.grad, other.grad, rtol=1e-6, atol=1e-9), name

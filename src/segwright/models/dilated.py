@@ -69,9 +69,10 @@ class _Taps(torch.autograd.Function):
     def backward(ctx: Any, gradient_BCHW: Tensor) -> tuple[Tensor, Tensor, None]:
         x_BCHW, weight = ctx.saved_tensors
         of_weight = torch.zeros_like(weight)
+        exact = torch.promote_types(weight.dtype, torch.float32)  # bf16 is summed in fp32
         for row, column, to, source in _taps(x_BCHW, weight, ctx.dilation):
             product = gradient_BCHW[to] * x_BCHW[source]
-            of_weight[:, 0, row, column] = product.sum((0, 2, 3), dtype=torch.float32)
+            of_weight[:, 0, row, column] = product.sum((0, 2, 3), dtype=exact)
         return _moved_sum(gradient_BCHW, weight, ctx.dilation, forward=False), of_weight, None
 
 

@@ -68,7 +68,7 @@ def compare(channels: int, dilation: int, height: int, width: int, kind: str, ro
         "ms": {who: round(1000 * statistics.median(found), 2) for who, found in seconds.items()},
         "times_faster": ratio(seconds["torch"], seconds["ours"]),
         "gradient_error": {
-            who: float(f"{error:.1e}") if error < 1e6 else "not a number" for who, error in errors.items()
+            who: float(f"{error:.1e}") if error < 1e6 else "over a million, or NaN" for who, error in errors.items()
         },
     }
 

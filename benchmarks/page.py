@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmarks.cells import number, shown, table
 from benchmarks.plots import plot_growth, plot_targets
 from benchmarks.recording import PROJECT, RESULTS
 from benchmarks.suite import LONG, SHORT
@@ -25,28 +26,6 @@ DOCS = PROJECT / "docs"
 CAMVID = ("camvid_cpu", "camvid_5", "camvid_20", "camvid_60")
 """Results of `benchmarks.camvid_cpu`: its own recipe, and those of 5, 20 and 60 minutes."""
 AXES = {"pictures": "pictures", "size": "pixels", "classes": "classes"}
-
-
-def number(value: float) -> str:
-    """Three digits, one where it is tiny."""
-    if value == 0:
-        return "0"
-    if abs(value) < 0.01:
-        return f"{value:.1g}"
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
-    return f"{value:.{digits}f}"
-
-
-def shown(ratio: Mapping[str, float]) -> str:
-    """`2.51 (2.40–2.63)`; a number alone without the interval."""
-    low, middle, high = (number(ratio[key]) for key in ("low", "median", "high"))
-    return middle if low == high else f"{middle} ({low}–{high})"
-
-
-def table(heads: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    """A table of Markdown."""
-    cells = [heads, ["---"] * len(heads), *lines]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in cells)
 
 
 def page(results: Mapping[str, Content]) -> str:
@@ -326,7 +305,20 @@ def serving(content: Content) -> dict[str, Any]:
     ]
     heads = ("load", "pictures/s", "median, ms", "99 % within, ms")
     facts = {key: content[key] for key in ("size", "backend", "seconds_each")}
-    return facts | {"table": table(heads, lines)}
+    return facts | {"table": table(heads, lines), "soak": _soaked(content)}
+
+
+def _soaked(content: Content) -> str:
+    """One sentence on the long load; nothing where there was none."""
+    found = content["soak"]
+    if not found:
+        return ""
+    told = found["statuses"]
+    return (
+        f"At four fifths of the best rate for {content['soak_seconds'] / 60:.0f} minutes: {told['200']} answers, "
+        f"{told.get('503', 0)} refusals, {found['other_bytes']} answers with other bytes than offline prediction, "
+        f"{found['broken_connections']} broken connections; memory grew by {content['memory_mb']['growth']:.1%} in all."
+    ).replace("%", " %")
 
 
 def growth(content: Content) -> dict[str, Any]:

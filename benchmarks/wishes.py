@@ -325,6 +325,22 @@ LIMITS = (
         lower=True,
     ),
     Target(
+        what="serving: those who are refused know it within, ms (99 %), with the most clients",
+        beside="",
+        file="serving",
+        ratio=lambda f: max(found["refusal_p99_ms"] or 0 for found in (*f["closed"].values(), f["overload"])),
+        wish=50,
+        lower=True,
+    ),
+    Target(
+        what="serving: answers with other bytes than offline prediction",
+        beside="",
+        file="serving",
+        ratio=lambda f: sum(found["other_bytes"] for found in (*f["closed"].values(), f["overload"])),
+        wish=0,
+        lower=True,
+    ),
+    Target(
         what="serving: growth of memory after the warm-up, share",
         beside="",
         file="serving",

@@ -1,7 +1,7 @@
 """Depthwise convolutions with a dilation, as a CPU trains them well: tap by tap instead of by torch's own kernel.
 
-In torch 2.15 the kernel of a CPU takes up to fifty times as long backward as the taps do, and in bf16 with channels
-last its weight gradients are wrong, or it crashes. benchmarks/dilated.py measures both.
+In torch 2.15 the kernel of a CPU takes up to thirty times as long as the taps do, and in bf16 with channels last its
+weight gradients are wrong, or it crashes. benchmarks/dilated.py measures both.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from segwright.models import Segmenter
 
 SIZE, BATCH, RATE, DECAY = (256, 352), 8, 0.003, 0.01
+SCALE = [round(SIZE[1] / 480, 4), round(SIZE[1] / 480 * 2**0.5, 4)]
+"""From the whole picture down to half of its area, as the usual stack's crops."""
 
 
 def train_ours(root: Path, seed: int, epochs: int, work: Path) -> tuple[Segmenter, float, str]:
@@ -41,7 +43,7 @@ def train_ours(root: Path, seed: int, epochs: int, work: Path) -> tuple[Segmente
     keys = {
         "data.root": root, "seed": seed, "model.name": "fast_scnn", "model.args": "{}", "loss.args": "{}",
         "loss.auxiliary_weight": 0, "optimizer.lr": RATE, "optimizer.weight_decay": DECAY, "schedule.warmup": 0,
-        "schedule.args": "{final: 0}", "augmentation.size": list(SIZE), "augmentation.args": json.dumps(AUGMENTATION),
+        "schedule.args": "{final: 0}", "augmentation.size": list(SIZE), "augmentation.args": json.dumps(AUGMENTATION | {"scale": SCALE}),
         "training.batch": BATCH, "training.epochs": epochs, "training.val_every": epochs, "training.ema_decay": "null",
         "training.workers": 0,
     }  # fmt: skip

@@ -310,7 +310,7 @@ def serving(content: Content) -> dict[str, Any]:
 
 def _soaked(content: Content) -> str:
     """One sentence on the long load; nothing where there was none."""
-    found = content["soak"]
+    found = content.get("soak")
     if not found:
         return ""
     told = found["statuses"]

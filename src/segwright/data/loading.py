@@ -213,7 +213,7 @@ class TrainLoader:
         labels = torch.from_numpy(arrays.labels_Bhw.astype(np.int64))
         weights = torch.from_numpy(arrays.weights_B)
         if self.pin:
-            image, labels, weights = image.pin_memory(), labels.pin_memory(), weights.pin_memory()
+            image, labels = image.pin_memory(), labels.pin_memory()
         return Batch(
             image=image,
             labels=labels,

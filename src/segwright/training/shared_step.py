@@ -20,14 +20,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from segwright.contracts import Batch, Outputs
-from segwright.losses import SegmentationLoss, total_loss
+from segwright.losses import SegmentationLoss
 from segwright.models import Segmenter
 from segwright.recipe import Recipe
 from segwright.training.compiling import compiled
 from segwright.training.distributed import AgreedStop, Team
 from segwright.training.memory import OutOfMemory, is_out_of_memory
 from segwright.training.state import Learner
-from segwright.training.step import Refused, Step, autocast
+from segwright.training.step import Refused, Step
 from segwright.training.synced_norm import not_counting
 
 _BUFFERS_STAY: dict[str, Any] = {
@@ -169,12 +169,6 @@ class SharedStep(Step):
         self.learner.scaler.scale(loss * (share * self.team.count)).backward()
         self._last = loss.item()
         return self._last
-
-    def _loss_of(self, batch: Batch) -> Tensor:
-        with autocast(self.training.device, self.training.precision):
-            outputs = self._forward(batch.image)
-        self._look_at(outputs)
-        return total_loss(self.loss, outputs, batch, auxiliary_weight=self.auxiliary_weight)
 
     def end(self) -> Refused | None:
         """All processes change their weights, or none does."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +189,37 @@ def test_stored_evaluations_have_names_of_their_own() -> None:
     assert words == ["at-network", "tta-flip-scales-0.5-1", "window-64x64-overlap-0.25", "crf"]
     assert all(re.fullmatch(r"[\w.-]+", word) for word in words)
     assert api.applying.file_words(at=None, window=None, overlap=None, tta=None, crf=False) == []
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None  # importing it fails
+from segwright.cli.app import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino-fp32"])
+def test_an_exported_file_predicts_without_torch_what_it_predicts_with_it(
+    place: Path, tmp_path: Path, backend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(backend.removesuffix("-fp32"), reason="the extra `export` is not installed")
+    pictures = place / "data" / "images" / "val"
+    code, _, err = run("export", place / "model.safetensors", "--out", tmp_path / "m.onnx", capsys=capsys)
+    assert code == 0, err
+    command = ("predict", tmp_path / "m.onnx", pictures, "--backend", backend, "--batch", "2", "--write", "ids")
+    alone = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *map(str, command), "-o", str(tmp_path / "alone")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert alone.returncode == 0, alone.stderr
+    # confidence needs torch, so the same pictures take the other way
+    code, _, err = run(*command, "--write", "confidence", "-o", tmp_path / "beside", capsys=capsys)
+    assert code == 0, err
+    for picture in pictures.iterdir():
+        name = f"{picture.stem}_ids.png"
+        without, with_torch = (np.array(Image.open(tmp_path / folder / name)) for folder in ("alone", "beside"))
+        assert (without == with_torch).mean() > 0.999  # confidence takes the best of probabilities, not of scores
+        assert len(np.unique(without)) > 1

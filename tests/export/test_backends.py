@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,3 +215,16 @@ def test_sessions_need_no_torch() -> None:
     code = "import sys, segwright.inference.backends.sessions as s; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "False", done.stdout + done.stderr
+
+
+def test_openvino_comes_without_its_telemetry_and_whole_for_who_asks() -> None:
+    pytest.importorskip("openvino", reason="the extra `export` is not installed")
+    asked = """
+import sys
+from segwright.inference.backends.sessions import openvino_package
+assert openvino_package().Core().available_devices
+assert not [name for name in sys.modules if name.startswith(("openvino_telemetry", "openvino.tools"))]
+from openvino.tools.ovc import convert_model
+assert openvino_package() is sys.modules["openvino"]
+"""
+    subprocess.run([sys.executable, "-c", asked], check=True)

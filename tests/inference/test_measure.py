@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from segwright.contracts import IGNORE, DataError, UserError
 from segwright.evaluation.measures import MEASURES
+from segwright.inference.ahead import read_ahead
 from segwright.inference.measure import measure
-from segwright.inference.running import read_ahead
 from segwright.models import Segmenter, build_architecture
 from tests.inference.fakes import Pictures, RedSegmenter, random_sample, space_of, three_pictures
 

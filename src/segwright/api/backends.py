@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,24 @@ EXPORT_FOLDER = "export"
 """Where a run keeps what was exported of it."""
 
 
-def open_backend(
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What runs a model: the file, and the runtime that reads it, or None for torch. run: the model's, if any."""
+
+    file: Path
+    runtime: str | None
+    run: Run | None
+
+    @property
+    def name(self) -> str:
+        """Of the run, or else of the file."""
+        return self.run.name if self.run else self.file.stem
+
+
+def choose_backend(
     source: str | Path, runs: Path, backend: str | None = None, console: Console | None = None
-) -> tuple[Segmenter, Path, Run | None]:
-    """The model, the file that it lies in, and its run if any.
+) -> Chosen:
+    """What is to run a model; nothing is loaded.
 
     source: a run, its name, a .safetensors file, or an exported .onnx or .xml file. backend: torch or one of
     `inference.backends.BACKENDS`; `auto` takes the fastest verified one that costs at most half a point of mIoU and says
@@ -32,8 +47,7 @@ def open_backend(
     Raises UserError for an unknown backend and for one that no verified file of the run fits.
     """
     from segwright.export.record import known
-    from segwright.inference.backends.opening import BACKENDS, load_exported
-    from segwright.models.weights import load_segmenter
+    from segwright.inference.backends.opening import BACKENDS, reader
     from segwright.runs import model_file
 
     if backend not in (None, "auto", "torch", *BACKENDS):
@@ -44,9 +58,10 @@ def open_backend(
             here = _fit([one for one in known(path.parent) if one.file.name == path.name])
             backend = here[0].backend if here else None
             _say(console, here[0] if here else None, f"{path.name} was not verified here", "its default runtime")
-        return load_exported(path, backend), path, run
+        return Chosen(file=path, runtime=reader(path, backend), run=run)
+    torch = Chosen(file=path, runtime=None, run=run)
     if backend in (None, "torch"):
-        return load_segmenter(path), path, run
+        return torch
     found: list[Known] = [] if run is None else _of_weights(run, path)
     if backend == "auto":
         fitting = [one for one in _fit(found) if one.milliseconds[1] < one.milliseconds[0]]
@@ -55,16 +70,32 @@ def open_backend(
             f"{source} --to onnx --verify val)"
         )
         _say(console, fitting[0] if fitting else None, reason, "torch")
-        if not fitting:
-            return load_segmenter(path), path, run
-        return load_exported(fitting[0].file, fitting[0].backend), fitting[0].file, run
+        return Chosen(file=fitting[0].file, runtime=fitting[0].backend, run=run) if fitting else torch
     chosen = [one for one in found if one.backend == backend]
     if not chosen:
         raise UserError(
             f"{source} has no verified export for {backend} that was made of its present weights. Make one: segwright export "
             f"{source} --to onnx --with-processing --verify val"
         )
-    return load_exported(chosen[0].file, backend), chosen[0].file, run
+    return Chosen(file=chosen[0].file, runtime=backend, run=run)
+
+
+def open_chosen(chosen: Chosen) -> Segmenter:
+    """The model, loaded."""
+    from segwright.inference.backends.opening import load_exported
+    from segwright.models.weights import load_segmenter
+
+    if chosen.runtime is None:
+        return load_segmenter(chosen.file)
+    return load_exported(chosen.file, chosen.runtime)
+
+
+def open_backend(
+    source: str | Path, runs: Path, backend: str | None = None, console: Console | None = None
+) -> tuple[Segmenter, Path, Run | None]:
+    """The model, the file that it lies in, and its run if any. Arguments and errors as for `choose_backend`."""
+    chosen = choose_backend(source, runs, backend, console)
+    return open_chosen(chosen), chosen.file, chosen.run
 
 
 def _of_weights(run: Run, weights: Path) -> list[Known]:
@@ -98,8 +129,8 @@ def _say(console: Console | None, chosen: Known | None, reason: str, instead: st
 
 def open_named(source: str | Path, runs: Path, backend: str | None, console: Console) -> tuple[Segmenter, str]:
     """As `open_backend`, with the run's or file's name."""
-    segmenter, checkpoint, run = open_backend(source, runs, backend, console)
-    return segmenter, run.name if run else checkpoint.stem
+    chosen = choose_backend(source, runs, backend, console)
+    return open_chosen(chosen), chosen.name
 
 
 def open_as_one(

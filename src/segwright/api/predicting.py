@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segwright.api.applying import applied
-from segwright.api.backends import open_as_one
+from segwright.api.backends import choose_backend, open_as_one, open_chosen
 from segwright.api.crf import Crf
 from segwright.api.showing import counting, new_console
 from segwright.api.verbs import RUNS
@@ -16,7 +17,9 @@ from segwright.contracts import DataError, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from segwright.inference.maps import Predicts
     from segwright.inference.resuming import PredictedFile
+    from segwright.labels import LabelSpace
     from segwright.models import Segmenter
 
 
@@ -62,12 +65,9 @@ def predict(
     Writes STEM_KIND files and predictions.jsonl into `out` (into out/RUN for several models). Returns the files by model.
     Raises UserError for wrong arguments; DataError that lists the pictures that cannot be read, after all others are written.
     """
-    from segwright.build import build_space, pick_device, prediction_map
     from segwright.inference.folders import predict_paths
     from segwright.inference.outputs import Output
-    from segwright.inference.predictor import Predictor
     from segwright.inference.video.places import is_video
-    from segwright.models.converted import in_space
 
     if is_video(str(pictures)):
         raise UserError(
@@ -75,28 +75,33 @@ def predict(
         )
     console = console or new_console()
     output = Output(write=tuple(write), format=format, probabilities=probabilities, opacity=opacity, palette=palette)
-    space = None if labels is None else build_space(labels, "--labels")
+    space = None if labels is None else _space(labels)
+    asked = _Asked(
+        labels=space, window=window, overlap=overlap, tta=tta, crf=crf, abstain_below=abstain_below, device=device
+    )
+    ids_alone = not ensemble and not output.sureness and asked == _Asked(device=device) and device in ("auto", "cpu")
     found: dict[str, list[PredictedFile]] = {}
     faults: list[DataError] = []
     several = len(sources) > 1 and not ensemble
     for source in [sources] if ensemble else [[source] for source in sources]:
-        segmenter, name = open_as_one(source, Path(runs), backend, console)
-        segmenter, name = applied(
-            segmenter, name, source, window=window, overlap=overlap, tta=tta, crf=crf, runs=Path(runs), console=console
-        )
-        console.print(f"{name}: licence of the weights: {segmenter.licence}", highlight=False, markup=False)
-        told = None if space is None else prediction_map(segmenter.labels, space)
-        predictor = Predictor(in_space(segmenter, told), device=pick_device(device), abstain_below=abstain_below)
+        chosen = choose_backend(source[0], Path(runs), backend, console) if ids_alone else None
+        if chosen is not None and chosen.runtime is not None:
+            model = _ids_model(chosen.file, chosen.runtime, chosen.name)
+        else:
+            opened = (open_chosen(chosen), chosen.name) if chosen else open_as_one(source, Path(runs), backend, console)
+            model = _model(*opened, source, asked, Path(runs), console)
+        name = model.name
+        console.print(f"{name}: licence of the weights: {model.licence}", highlight=False, markup=False)
         with counting(console, "predicting") as progress:
             try:
                 found[name] = predict_paths(
-                    predictor,
+                    model.predictor,
                     Path(pictures),
                     Path(out) / name if several else Path(out),
                     output,
                     batch=batch,
                     resume=resume,
-                    model=_identity(segmenter, source, Path(runs), backend, abstain_below),
+                    model=_identity(model.provenance, source, Path(runs), backend, abstain_below),
                     skip=Path(out),
                     say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
                     progress=progress,
@@ -108,8 +113,79 @@ def predict(
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What is put around a model, as in `predict`."""
+
+    labels: LabelSpace | None = None
+    window: str | None = None
+    overlap: float | None = None
+    tta: str | None = None
+    crf: Crf = False
+    abstain_below: float | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """A model ready to predict, and what is told of it."""
+
+    predictor: Predicts
+    name: str
+    licence: str
+    provenance: Mapping[str, Any]
+
+
+def _space(labels: str) -> LabelSpace:
+    from segwright.build import build_space
+
+    return build_space(labels, "--labels")
+
+
+def _ids_model(file: Path, runtime: str, name: str) -> _Model:
+    """An exported file for class ids alone: torch is not imported, which takes more memory than most models."""
+    from segwright.inference.backends.opening import default_threads, load_plain
+    from segwright.inference.backends.predicting import IdsPredictor
+
+    threads = default_threads()
+    plain = load_plain(file, runtime, threads=threads)
+    about = plain.description
+    predictor = IdsPredictor(plain, threads=threads)
+    return _Model(predictor=predictor, name=name, licence=about.licence, provenance=about.provenance)
+
+
+def _model(
+    segmenter: Segmenter, name: str, sources: Sequence[str | Path], asked: _Asked, runs: Path, console: Console
+) -> _Model:
+    """A model in torch, or seen from there, with what was asked for around it."""
+    from segwright.build import pick_device, prediction_map
+    from segwright.inference.predictor import Predictor
+    from segwright.models.converted import in_space
+
+    segmenter, name = applied(
+        segmenter,
+        name,
+        sources,
+        window=asked.window,
+        overlap=asked.overlap,
+        tta=asked.tta,
+        crf=asked.crf,
+        runs=runs,
+        console=console,
+    )
+    told = None if asked.labels is None else prediction_map(segmenter.labels, asked.labels)
+    predictor = Predictor(
+        in_space(segmenter, told), device=pick_device(asked.device), abstain_below=asked.abstain_below
+    )
+    return _Model(predictor=predictor, name=name, licence=segmenter.licence, provenance=segmenter.provenance)
+
+
 def _identity(
-    segmenter: Segmenter, sources: Sequence[str | Path], runs: Path, backend: str | None, abstain_below: float | None
+    provenance: Mapping[str, Any],
+    sources: Sequence[str | Path],
+    runs: Path,
+    backend: str | None,
+    abstain_below: float | None,
 ) -> dict[str, Any]:
     """What tells a model and its options from others, as plain data."""
     from segwright.evaluation.result import applied_to
@@ -120,5 +196,5 @@ def _identity(
         "weights": [sha256(model_file(source, runs=runs)[0]) for source in sources],
         "backend": backend,
         "abstain_below": abstain_below,
-        "applied": applied_to(segmenter.provenance),
+        "applied": applied_to(provenance),
     }

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segwright.contracts import DataError, Dataset, UserError
-from segwright.inference.running import Progress, as_image, computing, no_training, read_ahead
+from segwright.inference.ahead import Progress, read_ahead
+from segwright.inference.running import as_image, computing, no_training
 from segwright.metrics.abstaining import RANKS, Point, RiskCoverage, rank_of
 from segwright.metrics.calibration import BINS, Binned, bin_of
 from segwright.metrics.intervals import Draws, Interval

@@ -9,8 +9,8 @@ from segwright.contracts import DataError, Dataset
 from segwright.evaluation.at_size import AtSize, ResizedSet, check_protocol
 from segwright.evaluation.measures import build_measures, find_measures
 from segwright.evaluation.result import Evaluation, applied_to
+from segwright.inference.ahead import Progress
 from segwright.inference.measure import measure
-from segwright.inference.running import Progress
 from segwright.inference.sharding import WHOLE, Shard
 from segwright.metrics.conventions import PictureSize
 from segwright.metrics.measure import Measure

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from segwright.contracts import IGNORE, DataError, Dataset
 from segwright.evaluation.hardest import Box
+from segwright.inference.ahead import Progress
 from segwright.inference.measure import measure
 from segwright.inference.predictor import Predictor
-from segwright.inference.running import Progress
 from segwright.labels import LabelSpace
 from segwright.metrics.measure import Arrays, Measure, Scored
 

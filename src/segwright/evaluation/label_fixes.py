@@ -30,7 +30,7 @@ from segwright.evaluation.label_errors import LabelRegion
 from segwright.evaluation.label_files import Review
 from segwright.evaluation.label_sources import pairs_of
 from segwright.files import atomic_path, write_text
-from segwright.inference.running import Progress
+from segwright.inference.ahead import Progress
 from segwright.labels import LabelSpace
 from segwright.labels.mapping import map_labels
 from segwright.labels.space import LabelClass

@@ -32,7 +32,7 @@ from segwright.evaluation.prediction_files import (
     unlisted_values,
 )
 from segwright.evaluation.result import Evaluation
-from segwright.inference.running import Progress
+from segwright.inference.ahead import Progress
 from segwright.labels import LabelSpace
 from segwright.labels.space import UNLISTED, look_up
 from segwright.metrics.confusion import value_counts

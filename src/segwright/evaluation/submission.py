@@ -28,8 +28,8 @@ from segwright.contracts import UserError
 from segwright.data.reading import read_image
 from segwright.data.unlabelled import Unlabelled
 from segwright.files import atomic_path
+from segwright.inference.ahead import Progress, read_ahead
 from segwright.inference.predictor import Predictor
-from segwright.inference.running import Progress, read_ahead
 from segwright.labels import LabelSpace, load_label_space
 from segwright.metrics.cityscapes import ids_of_space, label_ids
 from segwright.models.converted import in_space

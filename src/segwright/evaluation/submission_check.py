@@ -21,7 +21,7 @@ from segwright.data.pairs import list_pictures
 from segwright.data.reading import read_header, read_mask
 from segwright.data.unlabelled import Unlabelled
 from segwright.evaluation.submission import Form
-from segwright.inference.running import Progress
+from segwright.inference.ahead import Progress
 from segwright.metrics.cityscapes import label_ids
 
 TRAIN_IDS = 19

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from segwright.contracts import DataError, Dataset, Sample, UserError
 from segwright.evaluation.calibrate import judging_half
-from segwright.inference.running import Progress, as_image, computing, no_training, read_ahead
+from segwright.inference.ahead import Progress, read_ahead
+from segwright.inference.running import as_image, computing, no_training
 from segwright.metrics.confusion import confusion
 from segwright.metrics.intervals import Interval, Resampled, paired_difference
 from segwright.metrics.protocols import find_protocol

@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segwright.contracts import DataError
-from segwright.export.verify import Verification
 from segwright.files import sha256, write_json
+
+if TYPE_CHECKING:
+    from segwright.export.verify import Verification
 
 RECORD = "verified.json"
 MOST_LOST = 0.5

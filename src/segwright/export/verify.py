@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segwright.contracts import DataError, Dataset
+from segwright.inference.ahead import Progress
 from segwright.inference.backends.exported import ExportedSegmenter
-from segwright.inference.running import Progress, as_image, computing
+from segwright.inference.running import as_image, computing
 from segwright.metrics.confusion import confusion
 from segwright.metrics.scores import scores
 from segwright.models.segmenter import Segmenter

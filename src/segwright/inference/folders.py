@@ -14,24 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from segwright.contracts import IGNORE, DataError, UserError
 from segwright.data.reading import SUFFIXES, read_image
 from segwright.files import remove_leftovers
+from segwright.inference.ahead import Progress, read_ahead
 from segwright.inference.drawing import class_shares
 from segwright.inference.geotiff import Place, read_place
+from segwright.inference.maps import Maps, Predicts
 from segwright.inference.outputs import Output, write_outputs
-from segwright.inference.predictor import Maps, Predictor, check_sureness
 from segwright.inference.resuming import RECORD, PredictedFile, Record, stamp
-from segwright.inference.running import Progress, read_ahead
 from segwright.labels import LabelSpace
 
 SHOWN = 20
 """How many unreadable pictures an error message lists."""
 LARGEST_BATCH = 64
-_NO_MEMORY = ("can't allocate memory", "not enough memory")
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +88,7 @@ class _Results:
 
 
 def predict_paths(
-    predictor: Predictor,
+    predictor: Predicts,
     source: Path,
     out: Path,
     output: Output | None = None,
@@ -128,8 +127,7 @@ def predict_paths(
     output = output or Output()
     if not 1 <= batch <= LARGEST_BATCH:
         raise UserError(f"--batch is {batch}; allowed are 1 to {LARGEST_BATCH} pictures.")
-    if output.sureness:
-        check_sureness(predictor.segmenter, output.sureness[0])
+    predictor.check_kinds(output.sureness)
     pictures = find_pictures(source, skip or out)
     files = {p: output.files(out / stem) for p, stem in zip(pictures, _stems(pictures, source), strict=True)}
     _make_folder(out)
@@ -152,7 +150,7 @@ def predict_paths(
 
 
 def _predict_all(
-    predictor: Predictor,
+    predictor: Predicts,
     groups: Iterator[list[_Picture] | _Fault],
     output: Output,
     results: _Results,
@@ -270,7 +268,7 @@ def _grouped(items: Iterable[_Picture | _Fault], most: int) -> Iterator[list[_Pi
 
 
 def _predicted(
-    predictor: Predictor, group: list[_Picture] | _Fault, output: Output
+    predictor: Predicts, group: list[_Picture] | _Fault, output: Output
 ) -> Iterator[tuple[_Picture, Maps] | _Fault]:
     if isinstance(group, _Fault):
         yield group
@@ -295,7 +293,7 @@ def _predicted(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(t in str(error) for t in _NO_MEMORY)
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
 
 
 def _write(picture: _Picture, maps: Maps, output: Output, space: LabelSpace, record: Record) -> PredictedFile | _Fault:

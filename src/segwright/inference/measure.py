@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segwright.contracts import DataError, Dataset, Sample, SegwrightError, UserError
-from segwright.inference.running import Progress, as_image, check_mode, computing, no_training, read_ahead
+from segwright.inference.ahead import Progress, read_ahead
+from segwright.inference.running import as_image, check_mode, computing, no_training
 from segwright.inference.sharding import WHOLE, Shard
 from segwright.metrics.confusion import confusion
 from segwright.metrics.measure import Arrays, Measure, Scored

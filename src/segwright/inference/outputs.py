@@ -21,7 +21,7 @@ from segwright.data.safe_palette import PALETTES
 from segwright.files import atomic_path
 from segwright.inference.drawing import hatch_void, overlay, palette_picture, with_legend
 from segwright.inference.geotiff import NOWHERE, Place
-from segwright.inference.predictor import SURENESS, Maps
+from segwright.inference.maps import SURENESS, Maps
 from segwright.labels import LabelSpace
 from segwright.names import did_you_mean
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segwright.build import pick_device
-from segwright.contracts import IGNORE, DataError, UserError
+from segwright.contracts import IGNORE, UserError
+from segwright.inference.maps import DEPTHS, SURENESS, Maps, check_pictures
 from segwright.inference.running import FORMATS, as_image, check_mode, computing
 from segwright.inference.tiling import probability_bands
 from segwright.labels import LabelSpace
@@ -25,26 +25,6 @@ from segwright.models.segmenter import no_numbers
 
 if TYPE_CHECKING:
     from segwright.models.segmenter import Segmenter
-
-SURENESS = ("probabilities", "confidence", "entropy")
-"""What `Predictor.maps` gives beside the ids."""
-DEPTHS = {"fp32": np.float32, "fp16": np.float16, "uint8": np.uint8}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Maps:
-    """What was predicted of one picture; None for what was not asked for.
-
-    ids: uint8 [H, W], class ids 0..K-1, or IGNORE where the predictor abstains.
-    confidence: float32 [H, W], the largest class probability, 0..1.
-    entropy: float32 [H, W], of the class probabilities, in units of that of K equal ones: 0 sure, 1 knows nothing.
-    probabilities: [K, H, W], 0..1 as float32 or float16 (off by 1/4096 at most), or uint8, 255 for 1 (off by 1/510 at most).
-    """
-
-    ids: NDArray[np.uint8]
-    confidence: NDArray[np.float32] | None = None
-    entropy: NDArray[np.float32] | None = None
-    probabilities: NDArray[Any] | None = None
 
 
 class Predictor:
@@ -102,6 +82,13 @@ class Predictor:
         found = self.maps([image], ["probabilities"])[0].probabilities
         return np.asarray(found, np.float32)
 
+    def check_kinds(self, kinds: Collection[str]) -> None:
+        """Raises UserError for unknown kinds, and for any in another label space than the model's."""
+        if unknown := [kind for kind in kinds if kind not in SURENESS]:
+            raise UserError(f"kinds holds {unknown[0]!r}; allowed are {', '.join(SURENESS)}.")
+        if kinds:
+            check_sureness(self.segmenter, next(iter(kinds)))
+
     def maps(
         self, images: Sequence[NDArray[np.uint8]], kinds: Collection[str] = (), *, depth: str = "fp32"
     ) -> list[Maps]:
@@ -112,15 +99,12 @@ class Predictor:
         add in another order. No picture gives no maps.
         Raises DataError for another dtype or shape, UserError for wrong kinds and in another label space than the model's.
         """
-        if unknown := [kind for kind in kinds if kind not in SURENESS]:
-            raise UserError(f"kinds holds {unknown[0]!r}; allowed are {', '.join(SURENESS)}.")
+        self.check_kinds(kinds)
         if depth not in DEPTHS:
             raise UserError(f"depth is {depth!r}; allowed are {', '.join(DEPTHS)}.")
         if not images:
             return []
-        if kinds:
-            check_sureness(self.segmenter, next(iter(kinds)))
-        _check_pictures(images)
+        check_pictures(images)
         with computing(self.device, self.precision):
             pictures = torch.cat([as_image(image, self.device, self.memory_format) for image in images])
             if not kinds and self.abstain_below is None:
@@ -168,18 +152,6 @@ def check_sureness(segmenter: Segmenter | Converted, what: str) -> None:
             f"the model is confident of its own classes, not of those of label space '{segmenter.labels.name}'. Leave out "
             f"either the label space or {what}."
         )
-
-
-def _check_pictures(images: Sequence[NDArray[np.uint8]]) -> None:
-    for image in images:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise DataError(
-                f"a picture to predict is uint8 [H, W, 3] in RGB order; found {image.dtype} {list(image.shape)}. "
-                "Convert it (16-bit and float to 0..255, grey to three channels), or read the file with `read_image`."
-            )
-    sizes = {image.shape for image in images}
-    if len(sizes) > 1:
-        raise DataError(f"pictures that are predicted together have one size; found {sorted(sizes)}.")
 
 
 def _array(values: Tensor) -> NDArray[Any]:

@@ -1,12 +1,10 @@
-"""Running a model without training it: modes, precision, memory format, and reading the next picture meanwhile."""
+"""Running a model without training it: modes, precision and memory format."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,13 +15,8 @@ from segwright.contracts import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
-Progress = Callable[[int, int], None]
-"""Called with (done, total) after each picture."""
-
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-Item = TypeVar("Item")
 
 
 def check_mode(precision: str, memory_format: str) -> None:
@@ -57,23 +50,3 @@ def as_image(rgb_HWC: NDArray[np.uint8], device: str, memory_format: str) -> Ten
     """uint8 [H, W, 3] -> uint8 [1, 3, H, W] on the device. Channels last is how pictures are decoded: no copy."""
     image = torch.from_numpy(np.require(rgb_HWC, requirements=["C", "W"])).permute(2, 0, 1)[None]
     return image.to(device).contiguous(memory_format=FORMATS[memory_format])
-
-
-def read_ahead(read: Callable[[int], Item], count: int, *, depth: int = 1) -> Generator[Item, None, None]:
-    """read(0), read(1), ... read(count - 1), in order; a thread reads the next `depth` items while the last one is used.
-
-    An error of `read` is raised where its item would come. The thread has ended when the iterator is done or closed.
-    """
-    if count == 0:
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
-        following = deque(reader.submit(read, index) for index in range(min(depth, count)))
-        try:
-            for index in range(count):
-                item = following.popleft().result()
-                if index + depth < count:
-                    following.append(reader.submit(read, index + depth))
-                yield item
-        finally:
-            for future in following:
-                future.cancel()

@@ -24,7 +24,7 @@ from segwright.recipe import Recipe
 from segwright.recipe.stages import stage_recipes
 
 if TYPE_CHECKING:
-    from segwright.inference.running import Progress
+    from segwright.inference.ahead import Progress
 
 
 def mean_of(models: Sequence[Segmenter], names: Sequence[str] | None = None) -> Segmenter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import signal
 import socket
@@ -119,6 +120,8 @@ async def _serve(
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: _stop(server, stopping))
     engine.start()
+    gc.collect()
+    gc.freeze()  # what start-up made stays: no later collection walks through it while requests wait
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     address, port = listener.getsockname()[:2]
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}"

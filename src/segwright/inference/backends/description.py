@@ -80,12 +80,18 @@ def _from(content: Mapping[str, Any], where: str) -> Description:
         if content[key] not in allowed:
             raise ValueError(f"{key} is {content[key]!r}; allowed are {', '.join(allowed)}")
     size, short, temperature = content["size"], content["short_side"], content["temperature"]
+    labels = LabelSpace.from_dict(content["labels"], where=f"{where}, label space")
+    if labels.exclusive and labels.num_classes == 1:
+        raise ValueError("its label space has one class")
+    mean, std = _numbers(content, "mean", 3), _numbers(content, "std", 3)
+    if any(not 0 <= value <= 1 for value in mean) or any(not 0 < value <= 1 for value in std):
+        raise ValueError(f"mean {mean} and std {std} are in units of 0..1, std above 0")
     return Description(
         form=content["form"],
         precision=content["precision"],
-        labels=LabelSpace.from_dict(content["labels"], where=f"{where}, label space"),
-        mean=_numbers(content, "mean", 3),
-        std=_numbers(content, "std", 3),
+        labels=labels,
+        mean=mean,
+        std=std,
         stride=_pixels(content, "stride"),
         min_size=_pixels(content, "min_size"),
         short_side=None if short is None else _pixels(content, "short_side"),

@@ -5,20 +5,16 @@ Letters: B batch, K classes, H W pixels, h w at the network's own stride.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from queue import SimpleQueue
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segwright.contracts import DataError, Outputs, UserError
+from segwright.inference.backends.beside import Beside
 from segwright.inference.backends.description import Description
-from segwright.inference.backends.plain import PlainModel, check_size
+from segwright.inference.backends.plain import PlainModel, check_graph, check_size
 from segwright.inference.backends.sessions import Session
 from segwright.models.segmenter import Segmenter, Sizes
 
@@ -31,7 +27,7 @@ class ExportedSegmenter(Segmenter):
     """
 
     def __init__(self, session: Session, description: Description, *, where: str) -> None:
-        _check(session, description, where)
+        check_graph(session, description, where)
         try:
             super().__init__(
                 _Graph(session, description),
@@ -47,8 +43,7 @@ class ExportedSegmenter(Segmenter):
         except UserError as error:
             raise DataError(f"{where}: its description of the model cannot be used ({error}).") from None
         self.session, self.description, self.where = session, description, where
-        self._plain = PlainModel(session, description, where=where)
-        self._side: SimpleQueue[PlainModel] | None = None
+        self._models = Beside(PlainModel(session, description, where=where), torch.get_num_threads())
 
     def outputs(self, image: Tensor) -> Outputs:
         """Raises UserError: an exported model is not trained."""
@@ -63,39 +58,13 @@ class ExportedSegmenter(Segmenter):
         if image.dtype != torch.uint8 or not self.labels.exclusive:
             return super().ids(image, among)
         pictures = list(image.permute(0, 2, 3, 1).cpu().numpy())
-        if len(pictures) == 1:
-            found = [self._plain.ids(pictures[0], among)]
-        else:
-            found = self._beside([partial(PlainModel.ids, rgb_HWC=rgb_HWC, among=among) for rgb_HWC in pictures])
+        found = self._models.ids(pictures, among)
         return torch.from_numpy(np.stack(found)).to(image.device)
 
     def same_beside(self, image: Tensor) -> bool:
         """Whether pictures, uint8 [B, 3, H, W], get the same scores to the last bit side by side as one after the other."""
         pictures = list(image.permute(0, 2, 3, 1).cpu().numpy())
-        together = self._beside([partial(PlainModel.scores, rgb_HWC=rgb_HWC) for rgb_HWC in pictures])
-        return all(
-            np.array_equal(scores, self._plain.scores(rgb_HWC))
-            for scores, rgb_HWC in zip(together, pictures, strict=True)
-        )
-
-    def _beside(self, works: Sequence[Callable[[PlainModel], NDArray[Any]]]) -> list[NDArray[Any]]:
-        """Each work with a model of one thread, as many at a time as torch has threads."""
-        if self._side is None:
-            sessions = self.session.beside(torch.get_num_threads())
-            self._side = SimpleQueue()
-            for session in sessions:
-                self._side.put(PlainModel(session, self.description, where=self.where))
-            self._threads = ThreadPoolExecutor(len(sessions), thread_name_prefix="beside")
-        side = self._side
-
-        def one(work: Callable[[PlainModel], NDArray[Any]]) -> NDArray[Any]:
-            model = side.get()
-            try:
-                return work(model)
-            finally:
-                side.put(model)
-
-        return list(self._threads.map(one, works))
+        return self._models.same_scores(pictures)
 
     def _network(self, image: Tensor) -> tuple[Tensor, Sizes]:
         if self.description.form != "picture":
@@ -125,21 +94,3 @@ class _Graph(nn.Module):
         array = np.ascontiguousarray(image.detach().float().cpu().numpy())
         (logits,) = self.session.run(array, ["logits"])
         return Outputs(torch.tensor(logits, device=image.device))
-
-
-def _check(session: Session, description: Description, where: str) -> None:
-    wanted = ("ids", "logits") if description.form == "picture" else ("logits",)
-    if missing := [name for name in wanted if name not in session.output_shapes]:
-        raise DataError(
-            f"{where} has no output '{missing[0]}', although it says that it is of the form {description.form}."
-        )
-    shape, classes = session.output_shapes["logits"], description.labels.num_classes
-    if len(shape) != 4 or shape[1] not in (None, classes):
-        raise DataError(
-            f"{where} gives scores of the shape {list(shape)}, but lists {classes} classes. Export the model again."
-        )
-    kind = np.dtype("uint8" if description.form == "picture" else "float32")
-    if len(session.input_shape) != 4 or session.input_type != kind:
-        raise DataError(
-            f"{where} takes {session.input_type} {list(session.input_shape)}; expected {kind} of four axes."
-        )

@@ -96,6 +96,25 @@ class PlainModel:
         return image
 
 
+def check_graph(session: Session, description: Description, where: str) -> None:
+    """Raises DataError where a graph and its description contradict each other."""
+    wanted = ("ids", "logits") if description.form == "picture" else ("logits",)
+    if missing := [name for name in wanted if name not in session.output_shapes]:
+        raise DataError(
+            f"{where} has no output '{missing[0]}', although it says that it is of the form {description.form}."
+        )
+    shape, classes = session.output_shapes["logits"], description.labels.num_classes
+    if len(shape) != 4 or shape[1] not in (None, classes):
+        raise DataError(
+            f"{where} gives scores of the shape {list(shape)}, but lists {classes} classes. Export the model again."
+        )
+    kind = np.dtype("uint8" if description.form == "picture" else "float32")
+    if len(session.input_shape) != 4 or session.input_type != kind:
+        raise DataError(
+            f"{where} takes {session.input_type} {list(session.input_shape)}; expected {kind} of four axes."
+        )
+
+
 def check_size(description: Description, size: Any, what: str, where: str) -> None:
     """Raises UserError where a file was exported for another size. what: what pictures do to have it, for the message."""
     if description.size not in (None, size):

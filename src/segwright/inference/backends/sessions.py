@@ -5,6 +5,8 @@ Letters: B batch, K classes, H W pixels, h w at the network's own stride.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,11 +60,15 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4
+        options.enable_mem_pattern = (
+            False  # one block planned for all tensors, beside those of the first call: no faster
+        )
         self._where, self._content = where, model
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise _refused(where, self.backend, error) from None
+        _give_back()
         if len(self._session.get_inputs()) != 1:
             raise DataError(f"{where} has {len(self._session.get_inputs())} inputs; an exported segmenter has one.")
         given = self._session.get_inputs()[0]
@@ -153,7 +159,9 @@ class OpenVino:
         )
 
     def _compiled(self, read: Any, **settings: int) -> Any:
-        return self._core.compile_model(read, "CPU", self._settings | settings)
+        compiled = self._core.compile_model(read, "CPU", self._settings | settings)
+        _give_back()
+        return compiled
 
 
 class _Stream:
@@ -172,12 +180,31 @@ class _Stream:
 
 
 def openvino_package() -> Any:
-    """The package `openvino`. Raises UserError that says how to install it."""
+    """The package `openvino`, without the tools that convert models of other frameworks where it is not loaded yet.
+
+    They are optional to it and bring a telemetry client, an HTTP client and a flag parser: 20 MB, and most of the time
+    that the import takes. `import openvino.tools.ovc` finds them all the same. Raises UserError that says how to install
+    the package.
+    """
+    tools = "openvino.tools.ovc"
+    spared = "openvino" not in sys.modules and tools not in sys.modules
+    if spared:
+        sys.modules[tools] = None  # type: ignore[assignment]  # importing it raises ImportError, which openvino expects
     try:
         import openvino  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
         raise _missing("openvino", error) from error
+    finally:
+        if spared:
+            del sys.modules[tools]
     return openvino
+
+
+def _give_back() -> None:
+    """Hand the memory that loading took and freed back to the system, where glibc's allocator keeps it: about 10 MB."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _shape(sizes: Sequence[Any]) -> tuple[int | None, ...]:

@@ -3,7 +3,7 @@
 python -m benchmarks.camvid_cpu [--recipe camvid-cpu] [--root DIR] [--seeds 0 1 2] [--keep DIR] [key=value ...]
 python -m benchmarks.camvid_cpu --recipe camvid-60 --seeds 0
 python -m benchmarks.camvid_cpu --recipe camvid-5
-python -m benchmarks.camvid_cpu --recipe camvid-60 --out benchmarks/results/camvid_20.json training.epochs=105 training.ema_decay=0.998
+python -m benchmarks.camvid_cpu --recipe camvid-60 --out benchmarks/results/camvid_20.json training.epochs=98 training.ema_decay=0.998
 
 Writes benchmarks/results/camvid_cpu.json (camvid_60.json for the recipe camvid-60, and so on): for each seed the curve
 [minutes, epoch, val mIoU], where minutes is the wall time of the whole command so far: start-up, reading, probing, training

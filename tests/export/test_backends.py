@@ -16,7 +16,8 @@ import torch
 from segwright.contracts import DataError, UserError
 from segwright.export.onnx import export_onnx
 from segwright.inference.backends.description import Description
-from segwright.inference.backends.opening import load_exported
+from segwright.inference.backends.opening import load_exported, load_plain
+from segwright.inference.backends.predicting import IdsPredictor
 from tests.export.models import small_model
 from tests.models.conftest import space
 
@@ -83,7 +84,10 @@ def test_pictures_side_by_side_get_what_each_gets_alone(
     for _ in range(20):  # in whatever order the threads come
         assert torch.equal(model.ids(images), alone)
     assert torch.equal(model.ids(images, [1, 3]), among)
-    assert model.same_beside(images)
+    lean = IdsPredictor(load_plain(file, backend, threads=2), threads=2)
+    pictures = list(images.permute(0, 2, 3, 1).numpy())
+    assert lean.same_together(pictures)
+    assert np.array_equal(np.stack([found.ids for found in lean.maps(pictures)]), alone.numpy())
     wrong = images[..., : width - 40]
     if size is not None:
         with pytest.raises(UserError, match="m.onnx"):

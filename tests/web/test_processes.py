@@ -19,9 +19,10 @@ from PIL import Image
 
 import segwright
 from segwright.contracts import UserError
-from segwright.inference.backends.opening import load_exported
+from segwright.inference.backends.opening import load_plain
+from segwright.inference.backends.predicting import IdsPredictor
+from segwright.inference.maps import Predicts
 from segwright.inference.predictor import Predictor
-from segwright.models import Segmenter
 from segwright.models.weights import load_segmenter
 from segwright.web.batching import Batches
 from tests.web.served import Reply, Served, photo, serving
@@ -250,17 +251,16 @@ def test_exported_models_are_computed_together_with_the_same_bytes(model: Path, 
     """Batches of onnxruntime: the same ids as one by one."""
     pytest.importorskip("onnxruntime")
     segwright.export_model(model, out=tmp_path / "model.onnx", with_processing=True)
-    check_batches(load_exported(tmp_path / "model.onnx"))
+    check_batches(IdsPredictor(load_plain(tmp_path / "model.onnx"), threads=2))
 
 
 def test_models_are_computed_together_with_the_same_bytes(model: Path) -> None:
-    check_batches(load_segmenter(model))
+    check_batches(Predictor(load_segmenter(model), device="cpu"))
 
 
-def check_batches(segmenter: Segmenter) -> None:
+def check_batches(predictor: Predicts) -> None:
     """Seven pictures in fours give what each gives alone: while the ways are compared, and after that."""
     pictures = [photo(67, 101, seed) for seed in range(7)]
-    predictor = Predictor(segmenter, device="cpu")
     batches = Batches(predictor, 4)
     alone = [predictor.predict(picture).tobytes() for picture in pictures]
     for _ in range(2):

@@ -39,6 +39,8 @@ class Maps:
 class Predicts(Protocol):
     """What turns pictures into maps: `Predictor`, or `IdsPredictor` for exported files."""
 
+    device: str
+
     @property
     def labels(self) -> LabelSpace: ...
 
@@ -50,6 +52,14 @@ class Predicts(Protocol):
         self, images: Sequence[NDArray[np.uint8]], kinds: Collection[str] = (), *, depth: str = "fp32"
     ) -> list[Maps]:
         """As `Predictor.maps`."""
+        ...
+
+    def predict(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """As `Predictor.predict`."""
+        ...
+
+    def same_together(self, images: Sequence[NDArray[np.uint8]]) -> bool:
+        """As `Predictor.same_together`."""
         ...
 
 

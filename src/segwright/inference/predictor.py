@@ -111,6 +111,16 @@ class Predictor:
                 return [Maps(ids=_array(ids_HW)) for ids_HW in self.segmenter.ids(pictures)]
             return self._sure_maps(pictures, kinds, depth)
 
+    def same_together(self, images: Sequence[NDArray[np.uint8]]) -> bool:
+        """Whether pictures, as for `maps`, get the same scores to the last bit together as one by one."""
+        with computing(self.device, self.precision):
+            pictures = [as_image(image, self.device, self.memory_format) for image in images]
+            together_BKHW = self.segmenter(torch.cat(pictures))
+            return all(
+                torch.equal(self.segmenter(picture)[0], scores_KHW)
+                for picture, scores_KHW in zip(pictures, together_BKHW, strict=True)
+            )
+
     def _sure_maps(self, image: Tensor, kinds: Collection[str], depth: str) -> list[Maps]:
         (count, _, height, width), classes = image.shape, self.labels.num_classes
         ids = np.empty((count, height, width), np.uint8)

@@ -5,7 +5,7 @@ and a count of pictures come together, both ways are computed on them: when ever
 pictures are computed together from then on, else never. Exported models compute them side by side, a thread each; OpenVINO
 and onnxruntime mostly pass on CPUs. torch computes them in one go, and does not.
 
-Letters: B batch, C colour, H W pixels, K classes.
+Letters: H W pixels.
 """
 
 from __future__ import annotations
@@ -13,13 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from segwright.inference.backends.exported import ExportedSegmenter
-from segwright.inference.predictor import Predictor
-from segwright.inference.running import as_image, computing
+from segwright.inference.maps import Predicts
 
 Picture = NDArray[np.uint8]
 MOST_SCORES = 1 << 26
@@ -29,7 +25,7 @@ MOST_SCORES = 1 << 26
 class Batches:
     """A predictor that takes several pictures of one size. most: how many at one time."""
 
-    def __init__(self, predictor: Predictor, most: int) -> None:
+    def __init__(self, predictor: Predicts, most: int) -> None:
         self.predictor = predictor
         self.most = most
         self._equal: dict[tuple[int, int, int], bool] = {}
@@ -63,22 +59,8 @@ class Batches:
     def _together(self, group: Sequence[Picture]) -> list[Picture]:
         key = (*group[0].shape[:2], len(group))
         if key not in self._equal:
-            self._equal[key] = self._compare(group)
+            self._equal[key] = self.predictor.same_together(group)
             return [self.predictor.predict(picture) for picture in group]
         if not self._equal[key]:
             return [self.predictor.predict(picture) for picture in group]
         return [maps.ids for maps in self.predictor.maps(group)]
-
-    def _compare(self, group: Sequence[Picture]) -> bool:
-        segmenter = self.predictor.segmenter
-        if isinstance(segmenter, ExportedSegmenter):
-            return segmenter.same_beside(self._stacked(group))
-        with computing(self.predictor.device, self.predictor.precision):
-            together_BKHW = segmenter(self._stacked(group))
-            return all(
-                torch.equal(segmenter(self._stacked([picture]))[0], scores_KHW)
-                for picture, scores_KHW in zip(group, together_BKHW, strict=True)
-            )
-
-    def _stacked(self, group: Sequence[Picture]) -> Tensor:
-        return torch.cat([as_image(p, self.predictor.device, self.predictor.memory_format) for p in group])

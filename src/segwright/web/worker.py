@@ -31,7 +31,7 @@ from segwright.contracts import DataError, SegwrightError
 from segwright.web.frames import Frame, pack, read
 
 if TYPE_CHECKING:
-    from segwright.inference.predictor import Predictor
+    from segwright.inference.maps import Predicts
     from segwright.web.answers import Wish
 
 
@@ -39,13 +39,18 @@ if TYPE_CHECKING:
 class Opened:
     """A model that is ready. name: of the run or file. backend: what computes it. weights: sha256 of its file.
 
+    architecture, licence, provenance: of the model. size: the height and width that it takes, None for any.
     paths: texts that name places of this machine, which no message may hold.
     """
 
-    predictor: Predictor
+    predictor: Predicts
     name: str
+    architecture: str
     backend: str
     weights: str
+    licence: str
+    provenance: Mapping[str, Any]
+    size: tuple[int, int] | None = None
     paths: tuple[str, ...] = ()
 
 
@@ -60,15 +65,14 @@ class _Picture:
 
 def describe(opened: Opened) -> dict[str, Any]:
     """What /model says: plain data without a path."""
-    model = opened.predictor.segmenter
-    space = model.labels
-    provenance = json.dumps(model.provenance, sort_keys=True, default=str)
+    space = opened.predictor.labels
+    provenance = json.dumps(opened.provenance, sort_keys=True, default=str)
     return {
         "name": opened.name,
-        "architecture": str(getattr(model, "model", {}).get("name", "unknown")),
+        "architecture": opened.architecture,
         "backend": opened.backend,
         "device": opened.predictor.device,
-        "licence": model.licence,
+        "licence": opened.licence,
         "weights_sha256": opened.weights,
         "provenance_sha256": hashlib.sha256(provenance.encode()).hexdigest(),
         "labels": {
@@ -98,18 +102,13 @@ def work(open_model: Callable[[], Opened], *, batch: int, wait_ms: float, pixels
     try:
         opened = open_model()
         desk = _Desk(opened, send, batch=batch, wait_ms=wait_ms, pixels=pixels, folder=folder)
-        opened.predictor.predict(np.zeros((*_first_size(opened), 3), np.uint8))
+        opened.predictor.predict(np.zeros((*(opened.size or (64, 64)), 3), np.uint8))
     except SegwrightError as error:
         send({"is": "failed", "message": str(error), "code": error.exit_code})
         return
     send({"is": "ready", "model": describe(opened)})
     threading.Thread(target=desk.read_all, args=(inlet,), daemon=True).start()
     desk.compute_all()
-
-
-def _first_size(opened: Opened) -> tuple[int, int]:
-    fixed = getattr(getattr(opened.predictor.segmenter, "description", None), "size", None)
-    return fixed or (64, 64)
 
 
 class _Sender:

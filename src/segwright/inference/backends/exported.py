@@ -61,11 +61,6 @@ class ExportedSegmenter(Segmenter):
         found = self._models.ids(pictures, among)
         return torch.from_numpy(np.stack(found)).to(image.device)
 
-    def same_beside(self, image: Tensor) -> bool:
-        """Whether pictures, uint8 [B, 3, H, W], get the same scores to the last bit side by side as one after the other."""
-        pictures = list(image.permute(0, 2, 3, 1).cpu().numpy())
-        return self._models.same_scores(pictures)
-
     def _network(self, image: Tensor) -> tuple[Tensor, Sizes]:
         if self.description.form != "picture":
             padded = self.sizes(image.shape[-2], image.shape[-1]).padded

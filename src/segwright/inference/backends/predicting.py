@@ -20,6 +20,8 @@ class IdsPredictor:
     threads: of one picture, or as many pictures at a time. Raises UserError for a multi-label space.
     """
 
+    device = "cpu"
+
     def __init__(self, model: PlainModel, *, threads: int) -> None:
         self.labels: LabelSpace = model.description.labels
         if not self.labels.exclusive:
@@ -30,6 +32,14 @@ class IdsPredictor:
         """Raises UserError for anything beside the ids."""
         if kinds:
             raise UserError(f"{next(iter(kinds))} needs `Predictor`; this one gives class ids alone.")
+
+    def predict(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """As `Predictor.predict`."""
+        return self.maps([image])[0].ids
+
+    def same_together(self, images: Sequence[NDArray[np.uint8]]) -> bool:
+        """Whether pictures, as for `maps`, get the same scores to the last bit together as one by one."""
+        return self._models.same_scores(images)
 
     def maps(
         self, images: Sequence[NDArray[np.uint8]], kinds: Collection[str] = (), *, depth: str = "fp32"

@@ -254,7 +254,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         model = prepare(arguments.model, arguments.backend, folder, (height, width))
         with serving(model, arguments.backend, folder) as (port, pid):
-            for clients in (8, 64, 64):  # warms up: every count of pictures together is met
+            most = max(arguments.concurrency)
+            for clients in (8, 64, most):  # warms up: every count of pictures together is met, and every connection
                 load(port, folder, "closed", clients, arguments.seconds)
             before = memory_mb(pid)
             live = subprocess.Popen(again("--live", str(port)), stdout=subprocess.PIPE, text=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hmac
 import ipaddress
 import re
@@ -133,6 +134,7 @@ def too_long(limit: int) -> Refused:
     return Refused(413, "too_long", f"The body is longer than {limit:,} bytes.", close=True)
 
 
+@functools.lru_cache(maxsize=256)
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text)

@@ -6,8 +6,7 @@ Clients run in processes of their own and keep their connections. Closed loop: e
 answer to the last one, and waits as long as Retry-After says when it is refused; clients start over one second. Overload:
 pictures are sent at four times the best rate, however many are unanswered, five times, each beside the best level once more.
 Every answer is compared byte by byte with what `Predictor` gives offline. A further process asks /live every 50 ms until the
-soak begins. Without --model, Fast-SCNN with random
-weights is exported with its processing.
+soak begins. Without --model, Fast-SCNN with random weights is exported with its processing.
 Writes benchmarks/results/serving.json.
 """
 

@@ -79,7 +79,7 @@ def predict(
     asked = _Asked(
         labels=space, window=window, overlap=overlap, tta=tta, crf=crf, abstain_below=abstain_below, device=device
     )
-    ids_alone = not ensemble and not output.sureness and asked == _Asked(device=device) and device in ("auto", "cpu")
+    ids_alone = not ensemble and not output.sureness and asked in (_Asked(), _Asked(device="cpu"))
     found: dict[str, list[PredictedFile]] = {}
     faults: list[DataError] = []
     several = len(sources) > 1 and not ensemble
@@ -144,14 +144,12 @@ def _space(labels: str) -> LabelSpace:
 
 def _ids_model(file: Path, runtime: str, name: str) -> _Model:
     """An exported file for class ids alone: torch is not imported, which takes more memory than most models."""
-    from segwright.inference.backends.opening import default_threads, load_plain
+    from segwright.inference.backends.opening import load_plain
     from segwright.inference.backends.predicting import IdsPredictor
 
-    threads = default_threads()
-    plain = load_plain(file, runtime, threads=threads)
-    about = plain.description
-    predictor = IdsPredictor(plain, threads=threads)
-    return _Model(predictor=predictor, name=name, licence=about.licence, provenance=about.provenance)
+    model = load_plain(file, runtime)
+    about = model.description
+    return _Model(predictor=IdsPredictor(model), name=name, licence=about.licence, provenance=about.provenance)
 
 
 def _model(

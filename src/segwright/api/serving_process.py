@@ -74,18 +74,17 @@ def _of_torch(chosen: Chosen, device: str) -> dict[str, Any]:
 
 def _exported(chosen: Chosen, device: str) -> dict[str, Any]:
     """A process without torch: a third of the memory, and a new one is there in a second."""
-    from segwright.inference.backends.opening import default_threads, load_plain
+    from segwright.inference.backends.opening import load_plain
     from segwright.inference.backends.predicting import IdsPredictor
 
     if device not in ("auto", "cpu"):
         raise UserError(
             f"--device {device}: exported files run on the processor. Leave it out, or serve the run itself."
         )
-    threads = default_threads()
-    model = load_plain(chosen.file, chosen.runtime, threads=threads)
+    model = load_plain(chosen.file, chosen.runtime)
     about = model.description
     return {
-        "predictor": IdsPredictor(model, threads=threads),
+        "predictor": IdsPredictor(model),
         "architecture": about.model,
         "backend": model.session.backend,
         "licence": about.licence,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from segwright.contracts import UserError
 from segwright.inference.backends.beside import Beside
+from segwright.inference.backends.opening import default_threads
 from segwright.inference.backends.plain import PlainModel
 from segwright.inference.maps import Maps, check_pictures
 from segwright.labels import LabelSpace
@@ -17,16 +18,16 @@ from segwright.labels import LabelSpace
 class IdsPredictor:
     """What `Predictor` is to a model in torch, for class ids alone; the ids are the same.
 
-    threads: of one picture, or as many pictures at a time. Raises UserError for a multi-label space.
+    threads: how many pictures at a time; one for each core when None. Raises UserError for a multi-label space.
     """
 
     device = "cpu"
 
-    def __init__(self, model: PlainModel, *, threads: int) -> None:
+    def __init__(self, model: PlainModel, *, threads: int | None = None) -> None:
         self.labels: LabelSpace = model.description.labels
         if not self.labels.exclusive:
             raise UserError(f"label space '{self.labels.name}' is multi-label; only exclusive spaces can be drawn.")
-        self._models = Beside(model, threads)
+        self._models = Beside(model, threads or default_threads())
 
     def check_kinds(self, kinds: Collection[str]) -> None:
         """Raises UserError for anything beside the ids."""
